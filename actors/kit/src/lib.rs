@@ -1,0 +1,48 @@
+//! How any actor is run.
+//!
+//! actix gives mailboxes, addresses and arbiters. This crate adds what it leaves out:
+//!
+//! - [`Port`]: the only way to tell an actor something. It has a bound in items and in bytes that
+//!   survives clones, and a full port gives the message back.
+//! - [`Slot`]: addresses first, actors second. All slots are made, their ports handed round, and then
+//!   each actor is built whole on its arbiter, so cycles need neither options nor setters.
+//! - The supervisor behind [`Slot::start`]: a panic in any handler, timer or spawned future costs
+//!   the message at hand. Address and queue survive, the state is rebuilt by
+//!   [`actix::Supervised::restarting`], restarts back off, and past a limit the node is told to stop.
+//! - [`Ask`], for edges and tests; [`Stop`], which is acknowledged; [`Crash`], which is not.
+//! - [`Alarm`] and [`Outlet`]: the two things every shell needs beside its core, one timer and a place
+//!   for what a full port gave back.
+//! - `probe` (feature `testing`): the far end of a port, held by a test.
+//!
+//! Invariants: no message enters a mailbox but through a port; a permit is released when its message
+//! is opened or dropped, whichever comes first.
+
+mod alarm;
+mod ask;
+mod control;
+mod outlet;
+mod panic_note;
+mod port;
+#[cfg(feature = "testing")]
+mod probe;
+mod slot;
+mod supervise;
+#[cfg(test)]
+mod tests;
+
+pub use alarm::Alarm;
+pub use ask::{Ask, AskError, Replier};
+pub use control::{Crash, Stop};
+pub use outlet::Outlet;
+pub use panic_note::keep_panics_to_one_line;
+pub use port::{Envelope, Inbox, Limit, Port, Refused};
+#[cfg(feature = "testing")]
+pub use probe::Probe;
+pub use slot::{ArbiterStopped, Slot};
+pub use supervise::{GaveUp, RestartPolicy, Watchers};
+
+/// The time, as every shell tells it to its core. Follows tokio's clock, so a test that pauses that
+/// clock controls this one.
+pub fn now() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
+}

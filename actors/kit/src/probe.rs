@@ -1,0 +1,65 @@
+//! The far end of a port, held by a test.
+
+use std::{fmt::Debug, time::Duration};
+
+use moorline_messages::Weigh;
+
+use crate::{Envelope, Inbox, Limit, Port};
+
+/// Longest wait for a message that a test expects. Under a paused clock it costs no time.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Records what is told to a port.
+#[derive(Debug)]
+pub struct Probe<M> {
+    inbox: Inbox<M>,
+}
+
+impl<M: Weigh + Debug + Send + 'static> Probe<M> {
+    /// A probe and the port that leads to it.
+    pub fn new(limit: Limit) -> (Port<M>, Self) {
+        let (port, inbox) = Port::channel("probe", limit);
+        (port, Self { inbox })
+    }
+
+    /// The next message.
+    ///
+    /// # Panics
+    /// Nothing came for ten seconds.
+    #[track_caller]
+    #[allow(clippy::manual_async_fn)]
+    pub fn expect_message(&mut self) -> impl Future<Output = M> {
+        let place = std::panic::Location::caller();
+        async move {
+            match tokio::time::timeout(PATIENCE, self.inbox.next()).await {
+                Ok(Some(message)) => message,
+                #[allow(clippy::panic)]
+                Ok(None) | Err(_) => panic!("no message came, expected at {place}"),
+            }
+        }
+    }
+
+    /// The next message with its place in the port still taken.
+    pub async fn next_held(&mut self) -> Option<Envelope<M>> {
+        self.inbox.next_held().await
+    }
+
+    /// What is waiting now.
+    pub fn try_next(&mut self) -> Option<M> {
+        self.inbox.try_next()
+    }
+
+    /// Lets everything that is under way arrive, and fails if anything was told.
+    ///
+    /// # Panics
+    /// Something was told.
+    #[allow(clippy::panic)]
+    pub async fn expect_silence(&mut self) {
+        for _ in 0..64 {
+            tokio::task::yield_now().await;
+        }
+        if let Some(message) = self.inbox.try_next() {
+            panic!("expected silence, got {message:?}");
+        }
+    }
+}

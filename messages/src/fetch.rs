@@ -1,0 +1,155 @@
+//! Between the downloader, which says what it wants, and the peer manager, which decides from whom.
+
+use std::sync::Arc;
+
+use alloy_primitives::B256;
+use thiserror::Error;
+
+use crate::{Blame, BlockNumHash, Body, HashOrNumber, PeerId, RequestId, SealedHeader, Weigh};
+
+/// Which requests go first. Within a class, first in, first out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// The head of the chain, which somebody is waiting for.
+    Tip,
+    /// Everything below it.
+    History,
+}
+
+/// What to ask of one peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FetchItems {
+    /// Up to `limit` headers going down from `top`, it included.
+    Headers {
+        /// The highest header wanted.
+        top: HashOrNumber,
+        /// How many, at most 512 (spec C19).
+        limit: u64,
+    },
+    /// The bodies of these blocks, at most 128 (spec C19). Peers may skip, stop early and reorder.
+    Bodies {
+        /// Blocks whose headers are proved.
+        blocks: Vec<BlockNumHash>,
+    },
+}
+
+impl FetchItems {
+    /// Most headers in one request: what every client serves (spec C19).
+    pub const MAX_HEADERS: u64 = 512;
+    /// Most bodies in one request: what every client serves (spec C19).
+    pub const MAX_BODIES: usize = 128;
+
+    /// The greatest height asked for, where it is known.
+    pub fn highest(&self) -> Option<u64> {
+        match self {
+            Self::Headers { top: HashOrNumber::Number(number), .. } => Some(*number),
+            Self::Headers { .. } => None,
+            Self::Bodies { blocks } => blocks.iter().map(|block| block.number).max(),
+        }
+    }
+
+    /// The lowest height whose body is asked for. A peer that announced a greater `earliest` does
+    /// not have it; headers are assumed to be there from genesis on (spec C10).
+    pub fn lowest_body(&self) -> Option<u64> {
+        match self {
+            Self::Headers { .. } => None,
+            Self::Bodies { blocks } => blocks.iter().map(|block| block.number).min(),
+        }
+    }
+}
+
+/// Please get this from some peer. Answered by exactly one [`FetchOutcome`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchRequest {
+    /// Echoed by the outcome.
+    pub id: RequestId,
+    /// What is wanted.
+    pub items: FetchItems,
+    /// Who goes first.
+    pub priority: Priority,
+    /// Peers that already failed at these items; used only when nobody else is left.
+    pub avoid: Vec<PeerId>,
+    /// Time until an outcome is owed, the wait for a free peer included.
+    pub budget_ms: u64,
+}
+
+/// What one peer sent. Nothing of it is proved yet but the headers' own hashes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FetchedItems {
+    /// Headers in the order of arrival, each with the hash of the bytes that arrived.
+    Headers(Vec<Arc<SealedHeader>>),
+    /// Bodies in the order of arrival.
+    Bodies(Vec<Arc<Body>>),
+}
+
+impl FetchedItems {
+    /// How many items arrived.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Headers(headers) => headers.len(),
+            Self::Bodies(bodies) => bodies.len(),
+        }
+    }
+
+    /// Whether the answer was empty, which is how a peer says that it has none of it.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Weigh for FetchedItems {
+    fn weight_bytes(&self) -> usize {
+        match self {
+            Self::Headers(headers) => headers.iter().map(|header| header.weight_bytes()).sum(),
+            Self::Bodies(bodies) => bodies.iter().map(|body| body.weight_bytes()).sum(),
+        }
+    }
+}
+
+/// Why a fetch brought nothing.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum FetchError {
+    /// No peer could take the request before its budget ran out.
+    #[error("no peer could take the request in time")]
+    NoPeer,
+    /// The peer that took it did not answer in time.
+    #[error("the peer did not answer in time")]
+    TimedOut,
+    /// The connection closed before an answer came.
+    #[error("the connection closed before an answer came")]
+    Disconnected,
+}
+
+impl FetchError {
+    /// Whose fault it was. A silent peer has already been deranked by the peer manager's clock.
+    pub const fn blame(self) -> Blame {
+        Blame::Nobody
+    }
+}
+
+/// What came of a [`FetchRequest`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchOutcome {
+    /// The request's id.
+    pub id: RequestId,
+    /// Who was asked, if anybody was.
+    pub peer: Option<PeerId>,
+    /// What arrived, or why nothing did.
+    pub result: Result<FetchedItems, FetchError>,
+}
+
+impl Weigh for FetchRequest {
+    fn weight_bytes(&self) -> usize {
+        let items = match &self.items {
+            FetchItems::Headers { .. } => 0,
+            FetchItems::Bodies { blocks } => blocks.len().saturating_mul(size_of::<B256>()),
+        };
+        items.saturating_add(self.avoid.len().saturating_mul(64))
+    }
+}
+
+impl Weigh for FetchOutcome {
+    fn weight_bytes(&self) -> usize {
+        self.result.as_ref().map_or(0, Weigh::weight_bytes)
+    }
+}

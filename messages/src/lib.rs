@@ -1,0 +1,52 @@
+//! The contract between Moorline's actors: every message they exchange and the chain vocabulary
+//! those messages are written in.
+//!
+//! Plain data only. Nothing here knows how a message travels, who runs an actor or how bytes are
+//! kept; that is why an actor can be exercised with nothing but this crate and a probe.
+//!
+//! The suffix of a name is its speech act:
+//!
+//! | suffix | meaning | example |
+//! |---|---|---|
+//! | `Event` | a fact of mine | [`TreeEvent::Download`] |
+//! | `Request` | please | [`DownloadRequest::BlockRange`] |
+//! | `Outcome` | what came of it, possibly several | [`DownloadOutcome::Blocks`] |
+//! | `Report` | what I saw | [`PeerReport`] |
+//! | `Command` | do | [`SessionCommand::Dial`] |
+//! | `Query`, `Answer` | a read by an edge | [`StoreQuery::Block`] |
+//!
+//! Every request carries a [`RequestId`], may be repeated without harm, and is answered by
+//! outcomes that echo the id, so that an actor that restarted drops what is stale.
+
+mod chain;
+mod download;
+mod fault;
+mod fetch;
+mod id;
+mod lifecycle;
+mod peer;
+mod session;
+mod store;
+mod tree;
+mod weigh;
+
+pub use chain::{Block, BlockNumHash, Body, Forkchoice, HashOrNumber, SealedHeader};
+pub use download::{DownloadFailure, DownloadOutcome, DownloadRequest, ProgressReport};
+pub use fault::{Blame, Breach};
+pub use fetch::{FetchError, FetchItems, FetchOutcome, FetchRequest, FetchedItems, Priority};
+pub use id::{PeerId, RequestId, SessionId};
+pub use lifecycle::{ActorName, Lifecycle};
+pub use peer::{Conduct, PeerReport};
+pub use session::{
+    AnnouncedRange, CloseReason, Direction, DisconnectReason, NodeRecord, NodeRecordError,
+    PeerInfo, SessionCommand, SessionEvent,
+};
+pub use store::{
+    FoundBlock, Span, StoreAnswer, StoreBatch, StoreError, StoreOutcome, StoreQuery, StoreRequest,
+    StoreStatus, StoredBlock, StoredState,
+};
+pub use tree::{TreeEvent, TreeRequest, TreeVerdict};
+pub use weigh::Weigh;
+
+/// One Ethereum block header, as `alloy-consensus` models it, fork fields optional.
+pub use alloy_consensus::Header;

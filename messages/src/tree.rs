@@ -1,0 +1,58 @@
+//! Between the consensus client, the tree, and whoever acts on what the tree found missing.
+
+use crate::{Block, DownloadRequest, Forkchoice, Weigh};
+
+/// What the consensus client asks of the tree, after the Engine API edge proved it well-formed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TreeRequest {
+    /// `engine_forkchoiceUpdated`: follow this head.
+    ForkchoiceUpdated(Forkchoice),
+    /// `engine_newPayload`: here is a block whose hash was recomputed and is right.
+    NewPayload(Block),
+}
+
+/// What the tree makes of a [`TreeRequest`]: the honest answers of a node that does not execute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TreeVerdict {
+    /// Data for a verdict is missing; the node is getting it, or cannot judge without executing.
+    Syncing,
+    /// A well-formed block on a side branch whose ancestors are all here (spec A19).
+    Accepted,
+    /// The configured genesis block, the only one that needs no execution.
+    Valid,
+    /// The block, or one below it, breaks a rule that needs no state. `latestValidHash` is null,
+    /// since no ancestor was fully validated (spec A19, A38).
+    Invalid {
+        /// The rule, in a sentence.
+        reason: String,
+    },
+    /// The forkchoice contradicts what is known of the chain (spec A26): error -38002.
+    Inconsistent {
+        /// The contradiction, in a sentence.
+        reason: String,
+    },
+}
+
+/// What the tree tells the actors beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TreeEvent {
+    /// These blocks are missing.
+    Download(DownloadRequest),
+}
+
+impl Weigh for TreeRequest {
+    fn weight_bytes(&self) -> usize {
+        match self {
+            Self::ForkchoiceUpdated(_) => 0,
+            Self::NewPayload(block) => block.weight_bytes(),
+        }
+    }
+}
+
+impl Weigh for TreeEvent {
+    fn weight_bytes(&self) -> usize {
+        match self {
+            Self::Download(request) => request.weight_bytes(),
+        }
+    }
+}
