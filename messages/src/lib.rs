@@ -36,7 +36,7 @@ pub use fault::{Blame, Breach};
 pub use fetch::{FetchError, FetchItems, FetchOutcome, FetchRequest, FetchedItems, Priority};
 pub use id::{PeerId, RequestId, SessionId};
 pub use lifecycle::{ActorName, Lifecycle};
-pub use peer::{Conduct, PeerReport};
+pub use peer::{Conduct, PeerReport, PeerSummary, PeersReport};
 pub use session::{
     AnnouncedRange, CloseReason, Direction, DisconnectReason, NodeRecord, NodeRecordError,
     PeerInfo, SessionCommand, SessionEvent,

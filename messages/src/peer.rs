@@ -1,6 +1,10 @@
-//! What the downloader saw of a peer.
+//! What the downloader saw of a peer, and what the peer manager knows of all of them.
 
-use crate::{Blame, PeerId, RequestId, Weigh};
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AnnouncedRange, Blame, Direction, PeerId, RequestId, Weigh};
 
 /// How a peer behaved in one answer, judged by whoever proved its bytes. At most one report per
 /// answer.
@@ -44,5 +48,49 @@ pub struct PeerReport {
 impl Weigh for PeerReport {
     fn weight_bytes(&self) -> usize {
         0
+    }
+}
+
+/// One connected peer, for whoever watches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerSummary {
+    /// Who.
+    pub id: PeerId,
+    /// What it calls itself. Untrusted text.
+    pub client: String,
+    /// From where.
+    pub addr: SocketAddr,
+    /// Who dialled whom.
+    pub direction: Direction,
+    /// The version of eth in use.
+    pub eth_version: u8,
+    /// What it says it serves.
+    pub range: Option<AnnouncedRange>,
+    /// Its usual time to answer, in milliseconds; the slower of headers and bodies. `None` until it
+    /// answered once.
+    pub delay_ms: Option<u64>,
+    /// Late and wrong answers since it was first seen, earlier sessions included.
+    pub faults: u64,
+    /// Requests that are out.
+    pub in_flight: u64,
+    /// Headers and bodies it sent.
+    pub served_items: u64,
+    /// Bytes of its answers on the wire.
+    pub served_bytes: u64,
+}
+
+/// The connected peers. Told when something changed, at most once a second.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeersReport {
+    /// Ascending by id.
+    pub peers: Vec<PeerSummary>,
+    /// Requests that wait for a peer.
+    pub queued: u64,
+}
+
+impl Weigh for PeersReport {
+    fn weight_bytes(&self) -> usize {
+        let one = size_of::<PeerSummary>();
+        self.peers.iter().map(|peer| one.saturating_add(peer.client.len())).sum()
     }
 }

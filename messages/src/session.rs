@@ -211,6 +211,9 @@ pub enum SessionCommand {
     },
     /// What we serve changed: new sessions say so in their Status, open ones are told (spec C11).
     AnnounceRange(AnnouncedRange),
+    /// Say `Opened` again for every open session, whatever was said before. How a peer manager that
+    /// lost its memory learns whom it knows.
+    Introduce,
 }
 
 /// What the devp2p edge tells the peer manager.
