@@ -1,0 +1,82 @@
+//! A stored block as JSON-RPC shows it.
+
+use alloy_consensus::{
+    EthereumTxEnvelope, Header, TxEip4844,
+    transaction::{SignerRecoverable, TransactionInfo},
+};
+use alloy_eips::eip2718::Decodable2718;
+use alloy_primitives::{B256, U256, keccak256};
+use alloy_rlp::Decodable;
+use alloy_rpc_types_eth::{BlockTransactions, Transaction};
+use moorline_messages::{Blame, Block};
+use moorline_rules::block_rlp_len;
+use thiserror::Error;
+
+/// A transaction as it lies in a block: a blob transaction without its blobs.
+type BlockTransaction = EthereumTxEnvelope<TxEip4844>;
+
+/// The block object of the `eth` namespace.
+pub type RpcBlock = alloy_rpc_types_eth::Block<Transaction<BlockTransaction>>;
+
+/// Why a block that is here cannot be shown.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum BlockError {
+    /// A transaction is of a type this build does not know, or its signature recovers to nobody.
+    #[error("transaction {0} cannot be decoded")]
+    Transaction(usize),
+    /// The ommers are no list of headers.
+    #[error("the ommers cannot be decoded")]
+    Ommers,
+}
+
+impl BlockError {
+    /// Whose fault it was: the body was proved against its header, so this build is too old for it.
+    pub const fn blame(&self) -> Blame {
+        Blame::Node
+    }
+}
+
+/// Makes the JSON-RPC object of a block, with transactions in full or as hashes. In full means
+/// recovering a sender for each, some 30 us apiece: keep that off async threads.
+pub fn rpc_block(block: &Block, full: bool) -> Result<RpcBlock, BlockError> {
+    let transactions = if full {
+        BlockTransactions::Full(full_transactions(block)?)
+    } else {
+        BlockTransactions::Hashes(block.body.transactions.iter().map(keccak256).collect())
+    };
+    let size = U256::from(block_rlp_len(&block.header, &block.body));
+    let header = (*block.header).clone();
+    Ok(RpcBlock {
+        header: alloy_rpc_types_eth::Header::from_consensus(header, None, Some(size)),
+        uncles: ommer_hashes(block)?,
+        transactions,
+        withdrawals: block.body.withdrawals.clone().map(Into::into),
+    })
+}
+
+fn full_transactions(block: &Block) -> Result<Vec<Transaction<BlockTransaction>>, BlockError> {
+    let mut all = Vec::with_capacity(block.body.transactions.len());
+    for (place, (index, bytes)) in (0_u64..).zip(block.body.transactions.iter().enumerate()) {
+        let tx = BlockTransaction::decode_2718_exact(bytes)
+            .ok()
+            // the first blocks of mainnet hold signatures that EIP-2 forbids since
+            .and_then(|tx| tx.try_into_recovered_unchecked().ok())
+            .ok_or(BlockError::Transaction(index))?;
+        let info = TransactionInfo {
+            hash: Some(keccak256(bytes)),
+            index: Some(place),
+            block_hash: Some(block.header.hash()),
+            block_number: Some(block.header.number),
+            base_fee: block.header.base_fee_per_gas,
+            block_timestamp: Some(block.header.timestamp),
+        };
+        all.push(Transaction::from_transaction(tx, info));
+    }
+    Ok(all)
+}
+
+fn ommer_hashes(block: &Block) -> Result<Vec<B256>, BlockError> {
+    let ommers =
+        Vec::<Header>::decode(&mut block.body.ommers.as_ref()).map_err(|_| BlockError::Ommers)?;
+    Ok(ommers.iter().map(Header::hash_slow).collect())
+}
