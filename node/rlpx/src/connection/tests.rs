@@ -1,0 +1,222 @@
+use moorline_messages::{Blame, HashOrNumber};
+use tokio::io::{DuplexStream, duplex};
+
+use super::*;
+use crate::{eth::HeadersRequest, node_id, random_key};
+
+struct Side {
+    secret: [u8; 32],
+    hello: Hello,
+}
+
+impl Side {
+    fn speaking(versions: &[u8]) -> Self {
+        let secret = random_key();
+        let hello = Hello::new("test", versions, 0, node_id(&secret).unwrap());
+        Self { secret, hello }
+    }
+}
+
+type Connected = Result<Connection<DuplexStream>, ConnectionError>;
+
+/// Connects two sides over a pipe that carries a few bytes at a time.
+async fn meet(dialler: &Side, listener: &Side) -> (Connected, Connected) {
+    let (a, b) = duplex(7);
+    let timeouts = Timeouts::default();
+    let dialling =
+        Connection::initiate(a, listener.hello.id, &dialler.secret, &dialler.hello, &timeouts);
+    let accepting = Connection::accept(b, &listener.secret, &listener.hello, &timeouts);
+    tokio::join!(dialling, accepting)
+}
+
+async fn pair() -> (Connection<DuplexStream>, Connection<DuplexStream>) {
+    let (a, b) = meet(&Side::speaking(&[70]), &Side::speaking(&[70, 69])).await;
+    (a.unwrap(), b.unwrap())
+}
+
+/// Writes on one side while the other reads one message.
+async fn carry(
+    writing: impl Future<Output = Result<(), ConnectionError>>,
+    reader: &mut Connection<DuplexStream>,
+) -> Result<Message, ConnectionError> {
+    let (written, read) = tokio::join!(writing, reader.read());
+    written.unwrap();
+    read
+}
+
+#[tokio::test]
+async fn two_sides_settle_on_the_highest_shared_version_and_talk() {
+    for (ours, theirs, agreed) in
+        [(&[68, 69, 70][..], &[70, 69, 68][..], 70), (&[68, 69], &[70, 69], 69), (&[68], &[69, 68], 68)]
+    {
+        let (dialler, listener) = (Side::speaking(ours), Side::speaking(theirs));
+        let (a, b) = meet(&dialler, &listener).await;
+        let (mut a, mut b) = (a.unwrap(), b.unwrap());
+        assert_eq!((a.version(), b.version()), (agreed, agreed));
+        assert_eq!(b.peer().id, dialler.hello.id);
+        let request = HeadersRequest {
+            start: HashOrNumber::Number(5),
+            limit: 3,
+            skip: 0,
+            reverse: true,
+        };
+        let message = Message::Eth(EthMessage::GetBlockHeaders { request_id: 9, request });
+        assert_eq!(carry(a.write(&message), &mut b).await.unwrap(), message);
+        assert_eq!(carry(b.write(&Message::Ping), &mut a).await.unwrap(), Message::Ping);
+    }
+}
+
+#[tokio::test]
+async fn sides_without_a_shared_version_part() {
+    let (a, b) = meet(&Side::speaking(&[68]), &Side::speaking(&[69])).await;
+    for end in [a, b] {
+        assert!(matches!(
+            end.unwrap_err(),
+            ConnectionError::NoCommonVersion
+                | ConnectionError::Remote(DisconnectReason::UselessPeer)
+                | ConnectionError::Network(_)
+        ));
+    }
+}
+
+#[tokio::test]
+async fn a_hello_of_another_identity_is_refused() {
+    let mut liar = Side::speaking(&[69]);
+    liar.hello.id = node_id(&random_key()).unwrap();
+    let (_, b) = meet(&liar, &Side::speaking(&[69])).await;
+    assert_eq!(b.unwrap_err(), ConnectionError::Local(DisconnectReason::UnexpectedIdentity));
+}
+
+#[tokio::test]
+async fn a_node_that_meets_itself_parts() {
+    let side = Side::speaking(&[69]);
+    let (a, b) = meet(&side, &side).await;
+    let expected = ConnectionError::Local(DisconnectReason::SelfConnection);
+    assert!(a.unwrap_err() == expected || b.unwrap_err() == expected);
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_frame_are_a_breach() {
+    let (mut a, mut b) = pair().await;
+    let refused = carry(a.write_unframed(&[0x55; 32]), &mut b).await.unwrap_err();
+    assert_eq!(refused, ConnectionError::Frame(frame::FrameError::Mac));
+    assert_eq!(refused.blame(), Blame::Peer);
+}
+
+#[tokio::test]
+async fn a_snappy_bomb_is_a_breach() {
+    let (mut a, mut b) = pair().await;
+    let bomb = [0x14, 0xff, 0xff, 0xff, 0xff, 0x0f, 0x00];
+    let refused = carry(a.write_raw_frame(&bomb), &mut b).await.unwrap_err();
+    assert!(matches!(refused, ConnectionError::Snappy(snappy::SnappyError::Length { .. })));
+}
+
+#[tokio::test]
+async fn a_message_above_ten_mebibytes_is_a_breach() {
+    let (a, b) = duplex(1 << 20);
+    let (dialler, listener) = (Side::speaking(&[69]), Side::speaking(&[69]));
+    let timeouts = Timeouts::default();
+    let (a, b) = tokio::join!(
+        Connection::initiate(a, listener.hello.id, &dialler.secret, &dialler.hello, &timeouts),
+        Connection::accept(b, &listener.secret, &listener.hello, &timeouts),
+    );
+    let (mut a, mut b) = (a.unwrap(), b.unwrap());
+    let data = vec![0; eth::MAX_MESSAGE_BYTES + 1];
+    let refused = carry(a.write_raw(eth::id::TRANSACTIONS, &data), &mut b).await.unwrap_err();
+    assert!(matches!(refused, ConnectionError::Snappy(snappy::SnappyError::Length { .. })));
+}
+
+#[tokio::test]
+async fn ids_that_do_not_exist_are_a_breach_and_unassigned_base_ids_are_skipped() {
+    let (mut a, mut b) = pair().await;
+    let writing = async {
+        a.write_raw_frame(&[0x05, 0x00]).await?;
+        a.write(&Message::Pong).await
+    };
+    assert_eq!(carry(writing, &mut b).await.unwrap(), Message::Pong);
+    let refused = carry(a.write_raw(0x20, &[0xc0]), &mut b).await.unwrap_err();
+    assert!(matches!(refused, ConnectionError::Eth(_)));
+}
+
+#[tokio::test]
+async fn a_ping_with_a_body_is_a_breach() {
+    let (mut a, mut b) = pair().await;
+    let ping = [0x02, 0x02, 0x04, 0xc1, 0x01];
+    let refused = carry(a.write_raw_frame(&ping), &mut b).await.unwrap_err();
+    assert_eq!(refused, ConnectionError::P2p(p2p::P2pError::PingBody));
+}
+
+#[tokio::test]
+async fn a_disconnect_is_heard_compressed_or_not() {
+    let (mut a, mut b) = pair().await;
+    let bare = carry(a.write_raw_frame(&[0x01, 0x04]), &mut b).await.unwrap();
+    assert_eq!(bare, Message::Disconnect(DisconnectReason::TooManyPeers));
+    let leaving = async {
+        a.disconnect(DisconnectReason::ClientQuitting).await;
+        Ok(())
+    };
+    let heard = carry(leaving, &mut b).await.unwrap();
+    assert_eq!(heard, Message::Disconnect(DisconnectReason::ClientQuitting));
+    assert!(matches!(b.read().await, Err(ConnectionError::Network(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_says_nothing_is_silent_for_too_long() {
+    let (_a, mut b) = pair().await;
+    let started = Instant::now();
+    assert_eq!(b.read().await, Err(ConnectionError::Silent("the session")));
+    assert!(started.elapsed() >= Duration::from_secs(30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dialler_that_never_shakes_hands_is_left_after_five_seconds() {
+    let (_a, b) = duplex(64);
+    let side = Side::speaking(&[69]);
+    let refused = Connection::accept(b, &side.secret, &side.hello, &Timeouts::default()).await;
+    assert_eq!(refused.unwrap_err(), ConnectionError::Silent("the handshake"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_trickles_below_the_minimum_rate_is_given_up() {
+    let (mut a, mut b) = pair().await;
+    // a whole header promises a megabyte, of which a byte a second arrives
+    let secrets_of_a = &mut a.writer.encoder;
+    let mut wire = BytesMut::new();
+    secrets_of_a.encode(&[&vec![1; 1 << 20]], &mut wire).unwrap();
+    let started = Instant::now();
+    let trickling = async {
+        for chunk in wire.chunks(64) {
+            if a.write_unframed(chunk).await.is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        read = b.read() => assert_eq!(read, Err(ConnectionError::Silent("the session"))),
+        () = trickling => panic!("the frame was awaited to its end"),
+    }
+    // 30 s, and 32 s for a megabyte at 32 KiB a second
+    assert!(started.elapsed() < Duration::from_secs(63));
+}
+
+#[tokio::test]
+async fn statuses_are_exchanged_and_nothing_of_eth_comes_before_them() {
+    let status = LocalStatus {
+        network_id: 1,
+        genesis: B256::repeat_byte(1),
+        fork_id: ForkId { hash: alloy_eip2124::ForkHash([1; 4]), next: 0 },
+        total_difficulty: U256::ZERO,
+        range: AnnouncedRange { earliest: 0, latest: 0, latest_hash: B256::repeat_byte(1) },
+    };
+    let (mut a, mut b) = pair().await;
+    let ours = status.at(70);
+    let (one, other) = tokio::join!(a.exchange_status(&ours), b.exchange_status(&ours));
+    assert_eq!((one.unwrap(), other.unwrap()), (ours.clone(), ours.clone()));
+
+    let (mut a, mut b) = pair().await;
+    let gossip = async { a.write_raw(eth::id::TRANSACTIONS, &[0xc0]).await };
+    let (_, refused, _) = tokio::join!(gossip, b.exchange_status(&ours), async {});
+    assert_eq!(refused.unwrap_err(), ConnectionError::StatusNotFirst);
+}

@@ -1,0 +1,32 @@
+//! The devp2p edge: RLPx connections, and eth/68 to eth/70 on them.
+//!
+//! [`Network`] listens, dials and keeps sessions. It takes `SessionCommand`s and says
+//! `SessionEvent`s, and it answers peers from a [`ChainSource`]. Nothing that a session hands on is
+//! proved but the headers' own hashes; whoever asked proves it.
+//!
+//! Underneath, [`ecies`], [`handshake`], [`frame`], [`snappy`], [`p2p`] and [`eth`] turn bytes into
+//! values and back, without I/O, clock or task; [`Connection`] drives them over a stream.
+//!
+//! Every byte is hostile until the handshake ends, and every message after it: lengths and counts
+//! are checked before anything is allocated for them, nothing recurses, and every wait and queue has
+//! a bound. A restart loses the connections and nothing else.
+
+mod connection;
+pub mod ecies;
+mod error;
+pub mod eth;
+pub mod frame;
+pub mod handshake;
+mod key;
+pub mod p2p;
+mod rlp;
+pub mod snappy;
+#[cfg(test)]
+mod testdata;
+
+pub use connection::{
+    Connection, LocalStatus, Message, MessageReader, MessageWriter, Received, Timeouts,
+};
+pub use error::ConnectionError;
+pub use key::{KeyError, node_id, random_key};
+pub use rlp::RlpError;
