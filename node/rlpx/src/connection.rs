@@ -206,10 +206,9 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
         let mut writer = MessageWriter::new(writing, secrets, *timeouts);
         // both at once: two nodes that each wait for the other to read would wait for ever
         let meeting = async {
-            let (written, peer) = tokio::join!(writer.write_hello(hello), frames.read_hello());
-            // what the peer said tells more than that it would not listen
-            let peer = peer?;
-            written.map(|()| peer)
+            let writing = or_never(writer.write_hello(hello));
+            let ((), peer) = tokio::try_join!(writing, frames.read_hello())?;
+            Ok(peer)
         };
         let met = within(timeouts.handshake, "hello", meeting).await;
         let agreed = met.and_then(|peer| {
@@ -235,9 +234,9 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
         let Self { reader, writer, .. } = self;
         let ours = Message::Eth(EthMessage::Status(ours.clone()));
         let exchanging = async {
-            let (written, status) = tokio::join!(writer.write(&ours), reader.read_status());
-            let status = status?;
-            written.map(|()| status)
+            let writing = or_never(writer.write(&ours));
+            let ((), status) = tokio::try_join!(writing, reader.read_status())?;
+            Ok(status)
         };
         within(self.timeouts.handshake, "Status", exchanging).await
     }
@@ -316,6 +315,17 @@ async fn within<T>(
     work: impl Future<Output = Result<T, ConnectionError>>,
 ) -> Result<T, ConnectionError> {
     timeout(limit, work).await.map_err(|_| ConnectionError::Silent(during))?
+}
+
+/// A write that fails leaves the verdict to the read beside it: why a peer would not listen is often
+/// in what it said before.
+async fn or_never(
+    writing: impl Future<Output = Result<(), ConnectionError>>,
+) -> Result<(), ConnectionError> {
+    if writing.await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    Ok(())
 }
 
 /// Reads a handshake packet, size prefix included.
