@@ -1,0 +1,138 @@
+//! The shell: translates messages, steps the core, dispatches what it wants done.
+
+use actix::{Actor, ActorContext, Context, Handler, Supervised};
+use moorline_kit::{Alarm, Ask, Crash, Envelope, Outlet, Stop};
+use moorline_messages::{
+    ActorName, FetchOutcome, FetchRequest, Lifecycle, PeerReport, PeersReport, SessionCommand,
+    SessionEvent,
+};
+
+use crate::{
+    PeerManagerConfig, Ports,
+    core::{Effect, Input, PeerManagerCore},
+};
+
+/// Decides who serves which request.
+#[derive(Debug)]
+pub struct PeerManagerActor {
+    config: PeerManagerConfig,
+    incarnation: u32,
+    core: PeerManagerCore,
+    alarm: Alarm,
+    effects: Vec<Effect>,
+    fetched: Outlet<FetchOutcome>,
+    sessions: Outlet<SessionCommand>,
+    peers: Outlet<PeersReport>,
+}
+
+impl PeerManagerActor {
+    /// An actor that knows nobody yet but those its configuration names.
+    pub fn new(config: PeerManagerConfig, ports: Ports) -> Self {
+        Self {
+            core: PeerManagerCore::new(config.clone(), 0),
+            config,
+            incarnation: 0,
+            alarm: Alarm::default(),
+            effects: Vec::new(),
+            fetched: Outlet::new(ports.fetched),
+            sessions: Outlet::new(ports.sessions),
+            peers: Outlet::new(ports.peers),
+        }
+    }
+
+    fn step(&mut self, input: Input, ctx: &mut Context<Self>) {
+        let now = moorline_kit::now();
+        self.core.handle(now, input, &mut self.effects);
+        for effect in self.effects.drain(..) {
+            match effect {
+                Effect::Outcome(outcome) => self.fetched.tell(outcome),
+                Effect::Command(command) => self.sessions.tell(command),
+                Effect::Peers(report) => self.peers.tell(report),
+                Effect::Note(note) => note.log(),
+            }
+        }
+        let retry = [self.fetched.retry_in(), self.sessions.retry_in(), self.peers.retry_in()]
+            .into_iter()
+            .flatten()
+            .min()
+            .and_then(|wait| now.checked_add(wait));
+        let wakeup = self.core.next_wakeup().map(|(at, _)| at);
+        self.alarm.set(ctx, [retry, wakeup].into_iter().flatten().min(), Self::ring);
+    }
+
+    fn ring(&mut self, ctx: &mut Context<Self>) {
+        self.alarm.clear();
+        self.fetched.flush();
+        self.sessions.flush();
+        self.peers.flush();
+        self.step(Input::Wakeup, ctx);
+    }
+}
+
+impl Actor for PeerManagerActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.step(Input::Started, ctx);
+    }
+}
+
+impl Supervised for PeerManagerActor {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        self.incarnation = self.incarnation.saturating_add(1);
+        self.core = PeerManagerCore::new(self.config.clone(), self.incarnation);
+        self.effects.clear();
+        self.alarm.clear();
+    }
+}
+
+impl Handler<Envelope<FetchRequest>> for PeerManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, request: Envelope<FetchRequest>, ctx: &mut Context<Self>) {
+        self.step(Input::Fetch(request.open()), ctx);
+    }
+}
+
+impl Handler<Envelope<PeerReport>> for PeerManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, report: Envelope<PeerReport>, ctx: &mut Context<Self>) {
+        self.step(Input::Report(report.open()), ctx);
+    }
+}
+
+impl Handler<Envelope<SessionEvent>> for PeerManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, event: Envelope<SessionEvent>, ctx: &mut Context<Self>) {
+        self.step(Input::Session(event.open()), ctx);
+    }
+}
+
+impl Handler<Envelope<Lifecycle>> for PeerManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, event: Envelope<Lifecycle>, ctx: &mut Context<Self>) {
+        self.step(Input::Lifecycle(event.open()), ctx);
+    }
+}
+
+impl Handler<Envelope<Ask<Stop, ()>>> for PeerManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, stop: Envelope<Ask<Stop, ()>>, ctx: &mut Context<Self>) {
+        let (Stop, replier) = stop.open().open();
+        self.step(Input::Stop, ctx);
+        replier.answer(());
+        ctx.stop();
+    }
+}
+
+impl Handler<Envelope<Crash>> for PeerManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, crash: Envelope<Crash>, _: &mut Context<Self>) {
+        crash.open().strike(ActorName::PeerManager);
+    }
+}

@@ -1,0 +1,117 @@
+//! Peers that the operator named: dialled again for ever.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use moorline_messages::{NodeRecord, PeerId};
+
+use super::after;
+
+/// Wait after the first failure; doubled for each further one.
+const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+/// Longest wait between two dials.
+pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// A session that lasted this long shows that the peer is fine: waits start from the first again.
+const SESSION_LASTED: Duration = Duration::from_secs(10);
+/// A dial that is not answered in this time is taken for failed, should the answer be lost.
+const DIAL_PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Waiting { until: Instant },
+    Dialling { until: Instant },
+    Connected { since: Instant },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Target {
+    node: NodeRecord,
+    state: State,
+    failures: u32,
+    /// The operator has been told of this streak of failures.
+    warned: bool,
+}
+
+impl Target {
+    fn back_off(&mut self, now: Instant, at_least: Duration) {
+        let factor = 2_u32.saturating_pow(self.failures);
+        let wait = BACKOFF_FIRST.saturating_mul(factor).min(BACKOFF_MAX).max(at_least);
+        self.failures = self.failures.saturating_add(1);
+        self.state = State::Waiting { until: after(now, wait) };
+    }
+}
+
+/// The dialler's book.
+#[derive(Debug, Default)]
+pub(crate) struct Dials {
+    targets: BTreeMap<PeerId, Target>,
+}
+
+impl Dials {
+    /// All of them are dialled from `first_at` on.
+    pub(crate) fn new(nodes: &[NodeRecord], first_at: Instant) -> Self {
+        let state = State::Waiting { until: first_at };
+        let target = |node: &NodeRecord| Target { node: *node, state, failures: 0, warned: false };
+        Self { targets: nodes.iter().map(|node| (node.id, target(node))).collect() }
+    }
+
+    /// Whom to dial now.
+    pub(crate) fn due(&mut self, now: Instant) -> Vec<NodeRecord> {
+        let mut due = Vec::new();
+        for target in self.targets.values_mut() {
+            match target.state {
+                State::Dialling { until } if until <= now => target.back_off(now, Duration::ZERO),
+                State::Waiting { until } if until <= now => {
+                    target.state = State::Dialling { until: after(now, DIAL_PATIENCE) };
+                    due.push(target.node);
+                }
+                State::Waiting { .. } | State::Dialling { .. } | State::Connected { .. } => {}
+            }
+        }
+        due
+    }
+
+    pub(crate) fn opened(&mut self, now: Instant, peer: PeerId) {
+        if let Some(target) = self.targets.get_mut(&peer) {
+            target.state = State::Connected { since: now };
+            target.warned = false;
+        }
+    }
+
+    /// A session ended; the peer is dialled again after its backoff, and not before `at_least`.
+    pub(crate) fn lost(&mut self, now: Instant, peer: PeerId, at_least: Duration) {
+        let Some(target) = self.targets.get_mut(&peer) else { return };
+        if let State::Connected { since } = target.state
+            && now.saturating_duration_since(since) >= SESSION_LASTED
+        {
+            target.failures = 0;
+        }
+        target.back_off(now, at_least);
+    }
+
+    /// A dial came to nothing. Says whether it is the first of its streak; `None` for a peer that is
+    /// connected after all, or that nobody named.
+    pub(crate) fn failed(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        at_least: Duration,
+    ) -> Option<bool> {
+        let target = self.targets.get_mut(&peer)?;
+        if matches!(target.state, State::Connected { .. }) {
+            return None;
+        }
+        target.back_off(now, at_least);
+        Some(!std::mem::replace(&mut target.warned, true))
+    }
+
+    pub(crate) fn next_wakeup(&self) -> Option<Instant> {
+        let due = |target: &Target| match target.state {
+            State::Waiting { until } | State::Dialling { until } => Some(until),
+            State::Connected { .. } => None,
+        };
+        self.targets.values().filter_map(due).min()
+    }
+}

@@ -1,0 +1,406 @@
+//! From whom? The state machine: time and messages in, messages out.
+
+mod ban;
+mod dial;
+mod flight;
+mod note;
+mod peers;
+mod queue;
+mod score;
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use moorline_messages::{
+    ActorName, Blame, CloseReason, Direction, DisconnectReason, FetchError, FetchOutcome,
+    FetchRequest, FetchedItems, Lifecycle, NodeRecord, PeerId, PeerInfo, PeerReport, PeersReport,
+    RequestId, SessionCommand, SessionEvent, SessionId,
+};
+
+use ban::{BAN_TIME, Bans, STATIC_BAN_TIME};
+use dial::{BACKOFF_MAX, Dials};
+use flight::Flights;
+pub(crate) use note::Note;
+#[cfg(test)]
+pub(crate) use peers::IN_FLIGHT_REQUESTS_MAX;
+use peers::Peers;
+use queue::{Place, Queue};
+
+use crate::PeerManagerConfig;
+
+/// Shortest time between two reports on the peers.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// After a restart, how long sessions that still stand have to introduce themselves before those
+/// that the operator named are dialled.
+const INTRODUCTION_WAIT: Duration = Duration::from_secs(1);
+
+/// What reaches the core.
+#[derive(Clone, Debug)]
+pub(crate) enum Input {
+    /// The actor stands, for the first time or again.
+    Started,
+    /// The downloader wants something.
+    Fetch(FetchRequest),
+    /// The downloader judged an answer.
+    Report(PeerReport),
+    /// The edge has news.
+    Session(SessionEvent),
+    /// A neighbour lost its memory.
+    Lifecycle(Lifecycle),
+    /// The moment that `next_wakeup` named has come.
+    Wakeup,
+    /// The node ends.
+    Stop,
+}
+
+/// What the core wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Effect {
+    /// To the downloader.
+    Outcome(FetchOutcome),
+    /// To the devp2p edge.
+    Command(SessionCommand),
+    /// To whoever watches.
+    Peers(PeersReport),
+    /// To the log.
+    Note(Note),
+}
+
+/// A moment later. Time does not overflow for any wait that is bounded.
+fn after(at: Instant, wait: Duration) -> Instant {
+    at.checked_add(wait).unwrap_or(at)
+}
+
+/// See the crate's own description.
+#[derive(Debug)]
+pub(crate) struct PeerManagerCore {
+    config: PeerManagerConfig,
+    incarnation: u32,
+    named: BTreeSet<PeerId>,
+    peers: Peers,
+    queue: Queue,
+    flights: Flights,
+    dials: Dials,
+    bans: Bans,
+    report_due: bool,
+    reported_at: Option<Instant>,
+}
+
+impl PeerManagerCore {
+    pub(crate) fn new(config: PeerManagerConfig, incarnation: u32) -> Self {
+        Self {
+            named: config.static_peers.iter().map(|node| node.id).collect(),
+            config,
+            incarnation,
+            peers: Peers::default(),
+            queue: Queue::default(),
+            flights: Flights::default(),
+            dials: Dials::default(),
+            bans: Bans::default(),
+            report_due: false,
+            reported_at: None,
+        }
+    }
+
+    pub(crate) fn handle(&mut self, now: Instant, input: Input, effects: &mut Vec<Effect>) {
+        match input {
+            Input::Started => self.start(now, effects),
+            Input::Fetch(request) => self.enqueue(now, request, effects),
+            Input::Report(report) => self.judge(now, report, effects),
+            Input::Session(event) => self.session(now, event, effects),
+            Input::Lifecycle(Lifecycle::Restarted { actor: ActorName::Downloader, .. }) => {
+                self.forget_requests();
+            }
+            Input::Lifecycle(Lifecycle::Restarted { .. }) | Input::Wakeup => {}
+            Input::Stop => return self.say_goodbye(now, effects),
+        }
+        self.expire(now, effects);
+        self.dispatch(now, effects);
+        effects.extend(
+            self.dials
+                .due(now)
+                .into_iter()
+                .map(|node| Effect::Command(SessionCommand::Dial { node })),
+        );
+        self.tell_peers(now, effects);
+    }
+
+    /// When the core wants to be woken, and why.
+    pub(crate) fn next_wakeup(&self) -> Option<(Instant, &'static str)> {
+        let report = self.reported_at.filter(|_| self.report_due);
+        [
+            (self.queue.next_wakeup(), "a request waits"),
+            (self.flights.next_wakeup(), "an answer is due"),
+            (self.peers.next_wakeup(), "a peer is silent"),
+            (self.dials.next_wakeup(), "a peer is to be dialled"),
+            (report.map(|at| after(at, REPORT_EVERY)), "the peers changed"),
+        ]
+        .into_iter()
+        .filter_map(|(at, reason)| Some((at?, reason)))
+        .min()
+    }
+
+    fn start(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let wait = if self.incarnation == 0 { Duration::ZERO } else { INTRODUCTION_WAIT };
+        self.dials = Dials::new(&self.config.static_peers, after(now, wait));
+        effects.push(Effect::Command(SessionCommand::Introduce));
+    }
+
+    fn enqueue(&mut self, now: Instant, request: FetchRequest, effects: &mut Vec<Effect>) {
+        if self.queue.contains(request.id) || self.flights.contains(request.id) {
+            return;
+        }
+        self.report_due = true;
+        if let Err(request) = self.queue.push(now, request) {
+            effects.push(fails(request.id, None, FetchError::NoPeer));
+        }
+    }
+
+    fn judge(&mut self, now: Instant, report: PeerReport, effects: &mut Vec<Effect>) {
+        self.report_due = true;
+        self.peers.judged(now, report.peer, report.conduct);
+        if report.conduct.blame() == Blame::Peer {
+            let why = format!("{:?} in the answer to request {}", report.conduct, report.request);
+            self.ban(now, report.peer, why, effects);
+            if let Some(session) = self.peers.session_of(report.peer) {
+                self.disconnect(now, session, DisconnectReason::ProtocolBreach, effects);
+            }
+        }
+    }
+
+    fn ban(&mut self, now: Instant, peer: PeerId, why: String, effects: &mut Vec<Effect>) {
+        let time = if self.named.contains(&peer) { STATIC_BAN_TIME } else { BAN_TIME };
+        self.bans.ban(now, peer, time);
+        effects.push(Effect::Note(Note::Banned { peer, why, time }));
+    }
+
+    fn session(&mut self, now: Instant, event: SessionEvent, effects: &mut Vec<Effect>) {
+        match event {
+            SessionEvent::Opened { session, peer } => self.opened(now, session, peer, effects),
+            SessionEvent::DialFailed { node, reason } => {
+                self.dial_failed(now, node, reason, effects);
+            }
+            SessionEvent::Answered { session, request, items, wire_bytes } => {
+                self.answered(now, session, request, items, wire_bytes, effects);
+            }
+            SessionEvent::RangeUpdated { session, range } => {
+                self.report_due = true;
+                self.peers.announce(session, range);
+            }
+            SessionEvent::Closed { session, peer, reason } => {
+                if let CloseReason::Breach(why) = &reason
+                    && !self.bans.is_banned(now, peer)
+                {
+                    self.ban(now, peer, why.clone(), effects);
+                }
+                self.lose(now, session, reason, effects);
+            }
+        }
+    }
+
+    fn opened(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        peer: PeerInfo,
+        effects: &mut Vec<Effect>,
+    ) {
+        let known = self.peers.session_of(peer.id) == Some(session);
+        if !known && let Some(reason) = self.unwelcome(now, &peer) {
+            effects.push(Effect::Note(Note::Refused { peer: peer.id, reason }));
+            effects.push(Effect::Command(SessionCommand::Disconnect { session, reason }));
+            if reason != DisconnectReason::AlreadyConnected {
+                self.dials.lost(now, peer.id, STATIC_BAN_TIME);
+            }
+            return;
+        }
+        self.report_due = true;
+        if !known {
+            self.dials.opened(now, peer.id);
+            effects.push(Effect::Note(Note::Connected {
+                peer: peer.id,
+                client: peer.client.clone(),
+                addr: peer.addr,
+                direction: peer.direction,
+            }));
+        }
+        self.peers.open(now, session, peer);
+    }
+
+    fn unwelcome(&self, now: Instant, peer: &PeerInfo) -> Option<DisconnectReason> {
+        if self.peers.session_of(peer.id).is_some() {
+            Some(DisconnectReason::AlreadyConnected)
+        } else if self.bans.is_banned(now, peer.id) {
+            Some(DisconnectReason::UselessPeer)
+        } else if !self.named.contains(&peer.id) && self.is_full_for(peer.direction) {
+            Some(DisconnectReason::TooManyPeers)
+        } else {
+            None
+        }
+    }
+
+    fn is_full_for(&self, direction: Direction) -> bool {
+        let other = |info: &PeerInfo| !self.named.contains(&info.id);
+        let inbound = |info: &PeerInfo| other(info) && info.direction == Direction::Inbound;
+        self.peers.count(other) >= self.config.peers_max
+            || (direction == Direction::Inbound
+                && self.peers.count(inbound) >= self.config.inbound_max)
+    }
+
+    fn dial_failed(
+        &mut self,
+        now: Instant,
+        node: NodeRecord,
+        reason: CloseReason,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(first) = self.dials.failed(now, node.id, redial_wait(&reason)) else { return };
+        if let CloseReason::Breach(why) = &reason {
+            self.ban(now, node.id, why.clone(), effects);
+        }
+        effects.push(Effect::Note(Note::Unreachable { node, reason, first }));
+    }
+
+    fn answered(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        id: RequestId,
+        items: FetchedItems,
+        wire_bytes: usize,
+        effects: &mut Vec<Effect>,
+    ) {
+        let awaited = self.flights.answered(session, id);
+        if let Some(flight) = &awaited {
+            self.peers.land(flight);
+        }
+        // an answer that nobody asked for here was asked for before a restart
+        let Some(flight) = awaited.or_else(|| self.peers.late_answer(session, id)) else { return };
+        self.report_due = true;
+        let got = u64::try_from(items.len()).unwrap_or(u64::MAX);
+        self.peers.answered(now, &flight, got, wire_bytes);
+        if awaited.is_some() {
+            let peer = Some(flight.peer);
+            effects.push(Effect::Outcome(FetchOutcome { id, peer, result: Ok(items) }));
+        }
+    }
+
+    /// We end a session. What was out on it is answered now, not when the edge has closed it.
+    fn disconnect(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        reason: DisconnectReason,
+        effects: &mut Vec<Effect>,
+    ) {
+        effects.push(Effect::Command(SessionCommand::Disconnect { session, reason }));
+        self.lose(now, session, CloseReason::Local(reason), effects);
+    }
+
+    fn lose(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        reason: CloseReason,
+        effects: &mut Vec<Effect>,
+    ) {
+        for (id, flight) in self.flights.on(session) {
+            effects.push(fails(id, Some(flight.peer), FetchError::Disconnected));
+        }
+        let Some(peer) = self.peers.close(now, session) else { return };
+        let peer = peer.info.id;
+        self.report_due = true;
+        let banned = self.bans.is_banned(now, peer);
+        let wait = if banned { STATIC_BAN_TIME } else { redial_wait(&reason) };
+        self.dials.lost(now, peer, wait);
+        effects.push(Effect::Note(Note::Lost { peer, reason }));
+    }
+
+    /// The downloader lost its memory: nobody waits for what it asked.
+    fn forget_requests(&mut self) {
+        self.report_due = true;
+        self.queue.clear();
+        for (id, flight) in self.flights.drain() {
+            self.peers.set_aside(id, flight);
+        }
+    }
+
+    fn expire(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        for id in self.queue.expire(now) {
+            self.report_due = true;
+            effects.push(fails(id, None, FetchError::NoPeer));
+        }
+        for (id, flight) in self.flights.expire(now) {
+            self.report_due = true;
+            self.peers.time_out(now, id, flight);
+            effects.push(fails(id, Some(flight.peer), FetchError::TimedOut));
+        }
+        for session in self.peers.silent(now) {
+            self.disconnect(now, session, DisconnectReason::PingTimeout, effects);
+        }
+    }
+
+    /// Gives waiting requests to peers, in order, as far as peers are free.
+    fn dispatch(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let mut from: Option<Place> = None;
+        while self.peers.any_free()
+            && let Some((place, session)) = self.next_match(now, from)
+        {
+            from = Some(place);
+            let Some(queued) = self.queue.take(place) else { return };
+            let (request, items) = (queued.request.id, queued.request.items);
+            let Some(flight) = self.peers.depart(now, session, &items, queued.deadline) else {
+                return;
+            };
+            self.flights.insert(request, flight);
+            effects.push(Effect::Command(SessionCommand::Fetch { session, request, items }));
+        }
+    }
+
+    /// The first request behind `from` that somebody can take now. Those before it found nobody, and
+    /// peers only get busier.
+    fn next_match(&self, now: Instant, from: Option<Place>) -> Option<(Place, SessionId)> {
+        self.queue.behind(from).find_map(|(place, queued)| {
+            let session = self.peers.choose(now, &queued.request, queued.may_repeat())?;
+            Some((*place, session))
+        })
+    }
+
+    fn tell_peers(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let early = self.reported_at.is_some_and(|at| after(at, REPORT_EVERY) > now);
+        if self.report_due && !early {
+            self.report_due = false;
+            self.reported_at = Some(now);
+            effects.push(Effect::Peers(self.peers_report()));
+        }
+    }
+
+    fn peers_report(&self) -> PeersReport {
+        let queued = u64::try_from(self.queue.len()).unwrap_or(u64::MAX);
+        PeersReport { peers: self.peers.summaries(), queued }
+    }
+
+    fn say_goodbye(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        for session in self.peers.sessions() {
+            self.disconnect(now, session, DisconnectReason::ClientQuitting, effects);
+        }
+    }
+}
+
+/// The least wait before a peer is dialled again: time mends a network, but not a wrong genesis.
+const fn redial_wait(reason: &CloseReason) -> Duration {
+    match reason {
+        CloseReason::OtherNetwork(_) | CloseReason::NoCommonVersion => BACKOFF_MAX,
+        CloseReason::Breach(_) => STATIC_BAN_TIME,
+        CloseReason::Network(_)
+        | CloseReason::Silent(_)
+        | CloseReason::Remote(_)
+        | CloseReason::Local(_) => Duration::ZERO,
+    }
+}
+
+const fn fails(id: RequestId, peer: Option<PeerId>, error: FetchError) -> Effect {
+    Effect::Outcome(FetchOutcome { id, peer, result: Err(error) })
+}

@@ -1,0 +1,349 @@
+//! Who is connected, and what is remembered of them.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use moorline_messages::{
+    AnnouncedRange, Conduct, FetchItems, FetchRequest, PeerId, PeerInfo, PeerSummary, Priority,
+    RequestId, SessionId,
+};
+
+use super::{
+    after,
+    flight::Flight,
+    score::{Kind, Meter, Sample, asked_items},
+};
+
+/// Most requests that are out to one peer. More than one hides the delay of the network; many more
+/// would only wait at the peer.
+pub(crate) const IN_FLIGHT_REQUESTS_MAX: usize = 4;
+/// Timeouts in a row that end a session.
+const TIMEOUTS_IN_A_ROW_MAX: u32 = 5;
+/// A peer that owes answers and gives none for this long is dropped.
+const SILENCE_MAX: Duration = Duration::from_secs(120);
+/// Timed-out requests whose late answers are still recognised, per session.
+const LATE_REQUESTS_MAX: usize = 16;
+/// Peers of which something is remembered, connected ones included.
+const RECORDS_MAX: usize = 1_024;
+/// Blocks by which a peer's announced head may lag: updates are due every 32 blocks, and nobody
+/// sends them in the same moment (EIP-7642).
+const LATEST_LAG_BLOCKS: u64 = 64;
+
+/// How far a peer can be trusted to have some items; smaller is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Standing {
+    /// It failed at them already.
+    avoided: bool,
+    /// It says that it is too far behind to have them.
+    behind: bool,
+}
+
+/// What is remembered of a peer from one session to the next.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    pub(crate) meter: Meter,
+    faults: u64,
+    served_items: u64,
+    served_bytes: u64,
+    seen: Instant,
+}
+
+/// A session in use.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) info: PeerInfo,
+    in_flight: usize,
+    items_out: u64,
+    late: VecDeque<(RequestId, Flight)>,
+    timeouts_in_a_row: u32,
+    /// Since when the peer owes something and sent nothing.
+    owes_since: Option<Instant>,
+    answered_at: Option<Instant>,
+}
+
+impl Peer {
+    fn has(&self, items: &FetchItems) -> bool {
+        match (items.lowest_body(), &self.info.range) {
+            (Some(lowest), Some(range)) => lowest >= range.earliest,
+            _ => true,
+        }
+    }
+
+    fn is_behind(&self, items: &FetchItems) -> bool {
+        match (items.highest(), &self.info.range) {
+            (Some(highest), Some(range)) => {
+                highest > range.latest.saturating_add(LATEST_LAG_BLOCKS)
+            }
+            _ => false,
+        }
+    }
+
+    /// A peer that just let its time pass is given one request at a time until it answers again.
+    const fn capacity(&self) -> usize {
+        if self.timeouts_in_a_row > 0 { 1 } else { IN_FLIGHT_REQUESTS_MAX }
+    }
+
+    const fn is_free(&self) -> bool {
+        self.in_flight < self.capacity()
+    }
+
+    fn owes_nothing(&self) -> bool {
+        self.in_flight == 0 && self.late.is_empty()
+    }
+
+    fn lands(&mut self, flight: &Flight) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.items_out = self.items_out.saturating_sub(flight.asked);
+    }
+
+    fn standing(&self, request: &FetchRequest) -> Standing {
+        Standing {
+            avoided: request.avoid.contains(&self.info.id),
+            behind: self.is_behind(&request.items),
+        }
+    }
+
+    fn expected_us(&self, meter: &Meter, now: Instant, request: &FetchRequest) -> u64 {
+        let kind = Kind::of(&request.items);
+        let history = request.priority == Priority::History;
+        if history && self.in_flight == 0 && !meter.is_measured(kind) {
+            // nothing but its faults speaks against a peer nobody tried; the tip is no time to try
+            return meter.penalty_us(now);
+        }
+        let ahead = (self.in_flight, self.items_out);
+        meter.expected_us(now, kind, asked_items(&request.items), ahead)
+    }
+}
+
+/// All sessions in use, by session and by peer.
+#[derive(Debug, Default)]
+pub(crate) struct Peers {
+    sessions: BTreeMap<SessionId, Peer>,
+    by_id: BTreeMap<PeerId, SessionId>,
+    records: BTreeMap<PeerId, Record>,
+}
+
+impl Peers {
+    pub(crate) fn session_of(&self, peer: PeerId) -> Option<SessionId> {
+        self.by_id.get(&peer).copied()
+    }
+
+    pub(crate) fn count(&self, which: impl Fn(&PeerInfo) -> bool) -> usize {
+        self.sessions.values().filter(|peer| which(&peer.info)).count()
+    }
+
+    pub(crate) fn sessions(&self) -> Vec<SessionId> {
+        self.sessions.keys().copied().collect()
+    }
+
+    /// Takes a session into use; a known one only has its description renewed.
+    pub(crate) fn open(&mut self, now: Instant, session: SessionId, info: PeerInfo) {
+        if let Some(known) = self.sessions.get_mut(&session) {
+            known.info = info;
+            return;
+        }
+        self.by_id.insert(info.id, session);
+        self.record(now, info.id);
+        let peer = Peer {
+            info,
+            in_flight: 0,
+            items_out: 0,
+            late: VecDeque::new(),
+            timeouts_in_a_row: 0,
+            owes_since: None,
+            answered_at: None,
+        };
+        self.sessions.insert(session, peer);
+    }
+
+    pub(crate) fn close(&mut self, now: Instant, session: SessionId) -> Option<Peer> {
+        let peer = self.sessions.remove(&session)?;
+        self.by_id.remove(&peer.info.id);
+        self.record(now, peer.info.id).seen = now;
+        Some(peer)
+    }
+
+    pub(crate) fn announce(&mut self, session: SessionId, range: AnnouncedRange) {
+        if let Some(peer) = self.sessions.get_mut(&session) {
+            peer.info.range = Some(range);
+        }
+    }
+
+    fn record(&mut self, now: Instant, peer: PeerId) -> &mut Record {
+        if self.records.len() >= RECORDS_MAX && !self.records.contains_key(&peer) {
+            let gone = self.records.iter().filter(|(id, _)| !self.by_id.contains_key(id));
+            let oldest = gone.min_by_key(|(id, record)| (record.seen, **id)).map(|(id, _)| *id);
+            oldest.and_then(|id| self.records.remove(&id));
+        }
+        self.records.entry(peer).or_insert_with(|| Record {
+            meter: Meter::default(),
+            faults: 0,
+            served_items: 0,
+            served_bytes: 0,
+            seen: now,
+        })
+    }
+
+    /// Whether any session could take one more request.
+    pub(crate) fn any_free(&self) -> bool {
+        self.sessions.values().any(Peer::is_free)
+    }
+
+    /// Who should get these items: of the best standing that anybody connected has towards them, the
+    /// peer that is free and expected to be done first. While those are all busy, the request waits.
+    pub(crate) fn choose(
+        &self,
+        now: Instant,
+        request: &FetchRequest,
+        may_repeat: bool,
+    ) -> Option<SessionId> {
+        let able = || self.sessions.iter().filter(|(_, peer)| peer.has(&request.items));
+        let best = able().map(|(_, peer)| peer.standing(request)).min()?;
+        if best.avoided && !may_repeat {
+            return None;
+        }
+        able()
+            .filter(|(_, peer)| peer.is_free() && peer.standing(request) == best)
+            .filter_map(|(session, peer)| {
+                let record = self.records.get(&peer.info.id)?;
+                Some((peer.expected_us(&record.meter, now, request), peer.info.id, *session))
+            })
+            .min()
+            .map(|(_, _, session)| session)
+    }
+
+    /// A request leaves for a peer. `deadline` is when its outcome is owed at the latest.
+    pub(crate) fn depart(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        items: &FetchItems,
+        deadline: Instant,
+    ) -> Option<Flight> {
+        let peer = self.sessions.get_mut(&session)?;
+        let meter = self.records.get(&peer.info.id)?.meter;
+        let (kind, asked) = (Kind::of(items), asked_items(items));
+        let patience_ends = after(now, meter.timeout(kind, asked));
+        let flight = Flight {
+            session,
+            peer: peer.info.id,
+            kind,
+            asked,
+            sent_at: now,
+            alone: peer.in_flight == 0,
+            patience_ends,
+            deadline: patience_ends.min(deadline),
+        };
+        peer.in_flight = peer.in_flight.saturating_add(1);
+        peer.items_out = peer.items_out.saturating_add(asked);
+        peer.owes_since.get_or_insert(now);
+        Some(flight)
+    }
+
+    /// The time of a request is up. The answer may still come.
+    pub(crate) fn time_out(&mut self, now: Instant, id: RequestId, flight: Flight) {
+        // a budget that ended before the peer's own time was up is not the peer's fault
+        let at_fault = flight.patience_ends <= now;
+        self.set_aside(id, flight);
+        if !at_fault {
+            return;
+        }
+        if let Some(peer) = self.sessions.get_mut(&flight.session) {
+            peer.timeouts_in_a_row = peer.timeouts_in_a_row.saturating_add(1);
+        }
+        let record = self.record(now, flight.peer);
+        record.faults = record.faults.saturating_add(1);
+        record.meter.timed_out(now, flight.kind);
+    }
+
+    /// Nobody waits for this request any more, but the peer still works on it.
+    pub(crate) fn set_aside(&mut self, id: RequestId, flight: Flight) {
+        let Some(peer) = self.sessions.get_mut(&flight.session) else { return };
+        peer.lands(&flight);
+        if peer.late.len() >= LATE_REQUESTS_MAX {
+            peer.late.pop_front();
+        }
+        peer.late.push_back((id, flight));
+    }
+
+    /// Takes out a request that was set aside, if that is what a peer just answered.
+    pub(crate) fn late_answer(&mut self, session: SessionId, id: RequestId) -> Option<Flight> {
+        let peer = self.sessions.get_mut(&session)?;
+        let place = peer.late.iter().position(|(late, _)| *late == id)?;
+        peer.late.remove(place).map(|(_, flight)| flight)
+    }
+
+    /// A request that somebody waits for came back.
+    pub(crate) fn land(&mut self, flight: &Flight) {
+        if let Some(peer) = self.sessions.get_mut(&flight.session) {
+            peer.lands(flight);
+        }
+    }
+
+    /// Learns from an answer, in time or late.
+    pub(crate) fn answered(&mut self, now: Instant, flight: &Flight, got: u64, wire_bytes: usize) {
+        let Some(peer) = self.sessions.get_mut(&flight.session) else { return };
+        let free_since = peer.answered_at.map_or(flight.sent_at, |at| at.max(flight.sent_at));
+        let worked = (!flight.alone).then(|| now.saturating_duration_since(free_since));
+        peer.answered_at = Some(now);
+        peer.timeouts_in_a_row = 0;
+        // peers answer in order: what was asked earlier and is still open never comes
+        peer.late.retain(|(_, late)| late.sent_at >= flight.sent_at);
+        peer.owes_since = (!peer.owes_nothing()).then_some(now);
+        let took = now.saturating_duration_since(flight.sent_at);
+        let record = self.record(now, flight.peer);
+        record.meter.observe(flight.kind, Sample { took, worked, asked: flight.asked, got });
+        record.served_items = record.served_items.saturating_add(got);
+        let bytes = u64::try_from(wire_bytes).unwrap_or(u64::MAX);
+        record.served_bytes = record.served_bytes.saturating_add(bytes);
+    }
+
+    /// Takes note of a judgement on a peer, wherever it is now.
+    pub(crate) fn judged(&mut self, now: Instant, peer: PeerId, conduct: Conduct) {
+        let Some(record) = self.records.get_mut(&peer) else { return };
+        match conduct {
+            Conduct::Served => record.meter.served(now),
+            Conduct::Lacked | Conduct::OtherBranch => record.meter.lacked(now),
+            Conduct::WrongAnchor
+            | Conduct::BrokenLink
+            | Conduct::UnaskedBody
+            | Conduct::TooMany => record.faults = record.faults.saturating_add(1),
+        }
+    }
+
+    /// Sessions of which no answer can be expected any more.
+    pub(crate) fn silent(&self, now: Instant) -> Vec<SessionId> {
+        let silent = |peer: &Peer| {
+            peer.timeouts_in_a_row >= TIMEOUTS_IN_A_ROW_MAX
+                || peer.owes_since.is_some_and(|since| after(since, SILENCE_MAX) <= now)
+        };
+        self.sessions.iter().filter(|(_, peer)| silent(peer)).map(|(id, _)| *id).collect()
+    }
+
+    pub(crate) fn next_wakeup(&self) -> Option<Instant> {
+        let ends = |peer: &Peer| peer.owes_since.map(|since| after(since, SILENCE_MAX));
+        self.sessions.values().filter_map(ends).min()
+    }
+
+    pub(crate) fn summaries(&self) -> Vec<PeerSummary> {
+        let summary = |(id, session): (&PeerId, &SessionId)| {
+            let (peer, record) = (self.sessions.get(session)?, self.records.get(id)?);
+            Some(PeerSummary {
+                id: *id,
+                client: peer.info.client.clone(),
+                addr: peer.info.addr,
+                direction: peer.info.direction,
+                eth_version: peer.info.eth_version,
+                range: peer.info.range,
+                delay_ms: record.meter.delay_ms(),
+                faults: record.faults,
+                in_flight: u64::try_from(peer.in_flight).unwrap_or(u64::MAX),
+                served_items: record.served_items,
+                served_bytes: record.served_bytes,
+            })
+        };
+        self.by_id.iter().filter_map(summary).collect()
+    }
+}

@@ -1,0 +1,34 @@
+//! PeerManagerActor: from whom?
+//!
+//! It knows who is connected, how fast each of them is and what each has, and gives the downloader's
+//! requests to them. It holds the clock of every request, ends sessions with peers that lie or fall
+//! silent, and keeps dialling the peers that the operator named.
+//!
+//! In: `FetchRequest` and `PeerReport` from the downloader, `SessionEvent` from the devp2p edge,
+//! `Lifecycle` from the supervisor. Out: [`Ports`].
+//!
+//! Invariants:
+//! - Every `FetchRequest` gets exactly one `FetchOutcome`, at the latest when its budget ends, time
+//!   in the queue included. Only a downloader that lost its memory is owed nothing.
+//! - No more than four requests are out to one peer, and one to a peer that was just late.
+//! - A peer is chosen by what it is expected to take: measured for headers and bodies each by itself,
+//!   recent faults counted as time. Blocks below the range that it announced are never asked of it
+//!   (EIP-7642); a peer to avoid is asked only when nobody else has the items. Ties go to the lower
+//!   id, so that the same inputs give the same effects.
+//! - A slow, partial or pruned peer is asked later, never banned. A peer that provably lied is
+//!   disconnected at once and banned for ten minutes, one that the operator named for 15 seconds.
+//! - There is one session per peer: the newer of two is ended.
+//!
+//! A restart loses what was measured, bans, and the requests at hand. The sessions stand, and introduce
+//! themselves again; the downloader asks again; answers to what was asked before are ignored.
+
+mod actor;
+mod config;
+mod core;
+mod ports;
+#[cfg(test)]
+mod tests;
+
+pub use actor::PeerManagerActor;
+pub use config::PeerManagerConfig;
+pub use ports::Ports;

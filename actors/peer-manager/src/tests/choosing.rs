@@ -1,0 +1,230 @@
+//! Who is asked.
+
+use super::*;
+
+#[test]
+fn the_fastest_is_asked_first_once_measured() {
+    let mut rig = Rig::new();
+    rig.peer_connects(ANNA);
+    rig.peer_connects(BERT);
+    rig.measure(ANNA, 400);
+    rig.measure(BERT, 40);
+    rig.fetch(bodies(1..=10));
+    rig.expect_asked(BERT);
+    rig.expect_silence();
+}
+
+#[test]
+fn delays_far_below_any_timeout_still_decide() {
+    let mut rig = Rig::new();
+    rig.peer_connects(ANNA);
+    rig.peer_connects(BERT);
+    rig.measure(ANNA, 4);
+    rig.measure(BERT, 3);
+    rig.fetch(bodies(1..=1));
+    rig.expect_asked(BERT);
+}
+
+#[test]
+fn a_busy_fast_peer_leaves_work_to_a_slower_one() {
+    let mut rig = Rig::new();
+    rig.peer_connects(ANNA);
+    rig.peer_connects(BERT);
+    rig.measure(ANNA, 60);
+    rig.measure(BERT, 40);
+    rig.fetch(bodies(1..=128));
+    rig.expect_asked(BERT);
+    rig.fetch(bodies(129..=256));
+    rig.expect_asked(ANNA);
+}
+
+#[test]
+fn speed_is_known_for_headers_and_bodies_each_by_itself() {
+    let mut rig = Rig::new();
+    rig.peer_connects(ANNA);
+    rig.peer_connects(BERT);
+    for (peer, other, headers_ms, bodies_ms) in [(ANNA, BERT, 10, 900), (BERT, ANNA, 90, 100)] {
+        for (what, time_ms) in [(headers(9, 9), headers_ms), (bodies(1..=9), bodies_ms)] {
+            rig.fetch_avoiding(what, &[other]);
+            let asked = rig.expect_asked(peer);
+            rig.answers_after(time_ms, &asked, 9);
+            rig.expect_answer(asked.id, peer);
+        }
+    }
+    rig.fetch(headers(9, 9));
+    rig.expect_asked(ANNA);
+    rig.fetch(bodies(1..=9));
+    rig.expect_asked(BERT);
+}
+
+#[test]
+fn a_new_peer_is_tried_with_one_request_but_not_with_the_tip() {
+    let mut rig = Rig::new();
+    rig.peer_connects(ANNA);
+    rig.measure(ANNA, 10);
+    rig.peer_connects(BERT);
+    rig.fetch_tip(bodies(9..=9));
+    rig.expect_asked(ANNA);
+    rig.fetch(bodies(1..=2));
+    rig.expect_asked(BERT);
+    rig.fetch(bodies(3..=4));
+    rig.expect_asked(ANNA);
+}
+
+#[test]
+fn a_peer_that_sends_one_of_many_fast_is_not_fast() {
+    let mut rig = Rig::new();
+    rig.peer_connects(ANNA);
+    rig.peer_connects(BERT);
+    for (peer, other, time_ms, got) in [(ANNA, BERT, 20, 1), (BERT, ANNA, 200, 128)] {
+        let id = rig.fetch_avoiding(bodies(1..=128), &[other]);
+        let asked = rig.expect_asked(peer);
+        rig.answers_after(time_ms, &asked, got);
+        rig.expect_answer(id, peer);
+    }
+    rig.fetch(bodies(1..=128));
+    rig.expect_asked(BERT);
+}
+
+#[test]
+fn nobody_has_more_than_four_requests_out() {
+    let mut rig = Rig::new();
+    rig.peer_connects(ANNA);
+    for number in 1..=5 {
+        rig.fetch(bodies(number..=number));
+    }
+    let first = rig.expect_asked(ANNA);
+    for _ in 2..=4 {
+        rig.expect_asked(ANNA);
+    }
+    rig.expect_silence();
+    rig.answers_after(10, &first, 1);
+    rig.expect_answer(first.id, ANNA);
+    rig.expect_asked(ANNA);
+}
+
+#[test]
+fn a_peer_to_avoid_is_not_asked_even_if_the_other_is_busy() {
+    let mut rig = Rig::new();
+    rig.peer_connects(ANNA);
+    rig.peer_connects(BERT);
+    rig.measure(ANNA, 1);
+    for number in 1..=5 {
+        rig.fetch_avoiding(bodies(number..=number), &[ANNA]);
+    }
+    for _ in 1..=4 {
+        rig.expect_asked(BERT);
+    }
+    rig.passes(200);
+    rig.expect_silence();
+}
+
+#[test]
+fn a_peer_to_avoid_is_the_last_resort_after_a_breath() {
+    let mut rig = Rig::new();
+    rig.peer_connects(ANNA);
+    rig.fetch_avoiding(bodies(1..=1), &[ANNA]);
+    rig.passes(99);
+    rig.expect_silence();
+    rig.passes(1);
+    rig.expect_asked(ANNA);
+}
+
+#[test]
+fn bodies_below_the_announced_range_are_never_asked_for_but_headers_are() {
+    let mut rig = Rig::new();
+    rig.peer_connects_with(ANNA, range(100, 200));
+    let id = rig.fetch_within(bodies(99..=120), 1_000);
+    rig.passes(1_000);
+    rig.expect_failure(id, None, FetchError::NoPeer);
+    rig.fetch(headers(99, 50));
+    rig.expect_asked(ANNA);
+    rig.fetch(bodies(100..=120));
+    rig.expect_asked(ANNA);
+}
+
+#[test]
+fn a_peer_that_is_behind_is_asked_only_when_nobody_is_ahead() {
+    let mut rig = Rig::new();
+    let behind = rig.peer_connects_with(ANNA, range(0, 1_000));
+    rig.fetch(bodies(1_065..=1_065));
+    let asked = rig.expect_asked(ANNA);
+    rig.answers_after(5, &asked, 1);
+    rig.expect_answer(asked.id, ANNA);
+    rig.peer_connects_with(BERT, range(0, 2_000));
+    rig.measure(BERT, 500);
+    rig.fetch(bodies(1_065..=1_065));
+    rig.expect_asked(BERT);
+    // within what an announcement may lag the faster one is asked
+    rig.fetch(bodies(1_064..=1_064));
+    rig.expect_asked(ANNA);
+    let range = range(0, 1_001);
+    rig.input(Input::Session(SessionEvent::RangeUpdated { session: behind, range }));
+    rig.fetch(bodies(1_065..=1_065));
+    rig.expect_asked(ANNA);
+}
+
+#[test]
+fn the_tip_goes_first_and_then_whoever_came_first() {
+    let mut rig = Rig::new();
+    let history = [rig.fetch(bodies(1..=1)), rig.fetch(bodies(2..=2))];
+    let tip = [rig.fetch_tip(bodies(8..=8)), rig.fetch_tip(bodies(9..=9))];
+    rig.expect_silence();
+    rig.peer_connects(ANNA);
+    for id in [tip[0], tip[1], history[0], history[1]] {
+        assert_eq!(rig.expect_asked(ANNA).id, id);
+    }
+}
+
+#[test]
+fn a_request_that_nobody_can_take_lets_others_pass() {
+    let mut rig = Rig::new();
+    rig.peer_connects_with(ANNA, range(100, 200));
+    rig.fetch(bodies(1..=1));
+    rig.fetch(bodies(150..=150));
+    let asked = rig.expect_asked(ANNA);
+    assert_eq!(asked.items, bodies(150..=150));
+    rig.peer_connects_with(BERT, range(0, 200));
+    assert_eq!(rig.expect_asked(BERT).items, bodies(1..=1));
+}
+
+#[test]
+fn a_repeated_request_adds_nothing() {
+    let mut rig = Rig::new();
+    let queued = rig.request(bodies(1..=1));
+    rig.send(queued.clone());
+    rig.send(queued.clone());
+    rig.peer_connects(ANNA);
+    rig.expect_asked(ANNA);
+    rig.send(queued);
+    rig.expect_silence();
+}
+
+#[test]
+fn peers_alike_are_told_apart_by_their_ids() {
+    for order in [[ANNA, BERT, CARL], [CARL, BERT, ANNA]] {
+        let mut rig = Rig::new();
+        for id in order {
+            rig.peer_connects(id);
+        }
+        rig.fetch(bodies(1..=1));
+        rig.expect_asked(ANNA);
+    }
+}
+
+#[test]
+fn lacking_something_puts_a_peer_back_for_a_short_time() {
+    let mut rig = Rig::new();
+    rig.peer_connects(ANNA);
+    rig.peer_connects(BERT);
+    rig.measure(ANNA, 20);
+    rig.measure(BERT, 60);
+    rig.reports(ANNA, Conduct::Lacked);
+    rig.fetch_tip(bodies(1..=1));
+    rig.expect_asked(BERT);
+    for _ in 0..8 {
+        rig.reports(ANNA, Conduct::Served);
+    }
+    rig.fetch_tip(bodies(1..=1));
+    rig.expect_asked(ANNA);
+}
