@@ -1,0 +1,59 @@
+//! Who is let in.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+
+use super::{Rig, SECRET, client::post, jwt::sign};
+use crate::JwtSecret;
+
+#[tokio::test]
+async fn only_a_good_token_opens_the_port() {
+    let rig = Rig::new().await;
+    let now = SystemTime::now();
+    let iat = now.duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let old = SECRET.token(now - Duration::from_secs(70));
+    let early = SECRET.token(now + Duration::from_secs(70));
+    let expired = sign(json!({"alg": "HS256"}), json!({"iat": iat, "exp": iat - 1}));
+    let good = SECRET.token(now);
+    for (authorization, status) in [
+        (None, 401),
+        (Some(format!("Bearer {}", JwtSecret::new([8; 32]).token(now))), 401),
+        (Some(format!("Bearer {}", sign(json!({"alg": "none"}), json!({"iat": iat})))), 401),
+        (Some(format!("Bearer {old}")), 401),
+        (Some(format!("Bearer {early}")), 401),
+        (Some(format!("Bearer {expired}")), 401),
+        (Some("Bearer ".to_owned()), 401),
+        (Some(good.clone()), 401),
+        (Some(format!("Basic {good}")), 401),
+        (Some(format!("Bearer {good}")), 200),
+        (Some(format!("bearer {good}")), 200),
+    ] {
+        let mut headers = vec!["Host: localhost:8551".to_owned()];
+        headers.extend(authorization.map(|value| format!("Authorization: {value}")));
+        let request = Rig::request("eth_chainId", json!([])).to_string();
+        let (found, body) = post(rig.addr, &headers, &request).await;
+        assert_eq!(found, status, "{headers:?} {body}");
+        assert_eq!(body.contains("jsonrpc"), status == 200, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_token_not_even_garbage_is_read() {
+    let rig = Rig::new().await;
+    let (status, body) = post(rig.addr, &["Host: localhost".to_owned()], "{garbage").await;
+    assert_eq!((status, body.as_str()), (401, "missing token"));
+
+    let token = format!("Authorization: Bearer {}", SECRET.token(SystemTime::now()));
+    let (_, body) = post(rig.addr, &["Host: localhost".to_owned(), token], "{garbage").await;
+    assert!(body.contains("-32700"), "{body}");
+}
+
+#[tokio::test]
+async fn a_page_that_rebound_its_name_to_this_machine_is_refused() {
+    let rig = Rig::new().await;
+    let token = format!("Authorization: Bearer {}", SECRET.token(SystemTime::now()));
+    let headers = ["Host: evil.example:8551".to_owned(), token];
+    let request = Rig::request("eth_chainId", json!([])).to_string();
+    assert_eq!(post(rig.addr, &headers, &request).await.0, 403);
+}

@@ -1,0 +1,84 @@
+//! What the port serves, and how it ends.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use jsonrpsee::RpcModule;
+use moorline_kit::{Limit, Probe};
+use serde_json::json;
+
+use super::{Rig, SECRET, TreeAsk, expect_error, spec};
+use crate::{EngineConfig, EngineError, EngineServer, TREE_WAIT};
+
+#[tokio::test]
+async fn capabilities_are_what_is_served_and_nothing_else() {
+    let mut rig = Rig::new().await;
+    let ours = json!([["engine_newPayloadV3", "engine_somethingElseV9"]]);
+    let answer = rig.call_unasked("engine_exchangeCapabilities", ours).await;
+    let listed: Vec<String> = serde_json::from_value(answer["result"].clone()).unwrap();
+    let payloads = (1..=5).map(|version| format!("engine_newPayloadV{version}"));
+    let forkchoices = (1..=4).map(|version| format!("engine_forkchoiceUpdatedV{version}"));
+    let expected: BTreeSet<_> =
+        payloads.chain(forkchoices).chain(["engine_getClientVersionV1".to_owned()]).collect();
+    assert_eq!(listed.iter().cloned().collect::<BTreeSet<_>>(), expected);
+    assert_eq!(listed.len(), expected.len());
+
+    for method in listed {
+        let answer = rig.call_unasked(&method, json!([])).await;
+        assert_ne!(answer["error"]["code"], -32601, "{method} is listed and not served");
+    }
+    for method in ["engine_newPayloadV6", "engine_getPayloadV1", "eth_call"] {
+        expect_error(&rig.call_unasked(method, json!([])).await, -32601, "Method not found");
+    }
+    let (method, params) = ("engine_exchangeCapabilities", json!(["engine_newPayloadV3"]));
+    rig.expect_error(method, params, -32602, "capabilities").await;
+}
+
+#[tokio::test]
+async fn the_client_introduces_itself() {
+    let mut rig = Rig::new().await;
+    let theirs = json!([{"code": "LH", "name": "Lighthouse", "version": "v8", "commit": "0x0"}]);
+    let answer = rig.call_unasked("engine_getClientVersionV1", theirs).await;
+    let ours = &answer["result"][0];
+    assert_eq!((&ours["code"], &ours["name"]), (&json!("ML"), &json!("Moorline")));
+    assert!(ours["version"].as_str().unwrap().starts_with('v'));
+    assert_eq!(ours["commit"].as_str().unwrap().len(), 10);
+}
+
+#[tokio::test]
+async fn the_read_methods_are_on_the_same_port() {
+    let mut rig = Rig::new().await;
+    assert_eq!(rig.call_unasked("eth_chainId", json!([])).await["result"], "0x63");
+}
+
+#[tokio::test]
+async fn a_batch_has_a_bound() {
+    let rig = Rig::new().await;
+    let call = Rig::request("eth_chainId", json!([]));
+    let answers = Rig::send(rig.addr, &json!(vec![call.clone(); 2_000])).await;
+    assert_eq!(answers.as_array().unwrap().len(), 2_000);
+    let answer = Rig::send(rig.addr, &json!(vec![call; 2_001])).await;
+    assert_eq!(answer["error"]["code"], -32010, "{answer}");
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named_and_a_stopped_server_frees_it() {
+    let rig = Rig::new().await;
+    let start = || {
+        let (tree, _probe) = Probe::<TreeAsk>::new(Limit::new(1, 1));
+        let config = EngineConfig::new(rig.addr, SECRET);
+        EngineServer::start(config, tree, Arc::new(spec()), RpcModule::new(()))
+    };
+    let error = start().await.unwrap_err();
+    assert!(matches!(error, EngineError::Listen { .. }));
+    let sentence = format!("cannot listen on {} for the Engine API", rig.addr);
+    assert!(error.to_string().starts_with(&sentence), "{error}");
+    rig.handle.stop().await;
+    assert_eq!(start().await.unwrap().local_addr(), rig.addr);
+}
+
+#[test]
+fn the_tree_is_given_less_time_than_any_consensus_client_gives() {
+    let config = EngineConfig::new("127.0.0.1:8551".parse().unwrap(), SECRET);
+    assert_eq!(config.tree_wait, TREE_WAIT);
+    assert!(TREE_WAIT.as_secs() < 6);
+}
