@@ -17,9 +17,9 @@ pub enum RequestsError {
 }
 
 impl RequestsError {
-    /// Whose fault it was: the caller's, who is the consensus client.
+    /// Whose fault it was: the caller's, which is neither a peer nor the chain.
     pub const fn blame(&self) -> Blame {
-        Blame::Peer
+        Blame::Nobody
     }
 }
 

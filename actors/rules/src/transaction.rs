@@ -42,14 +42,12 @@ pub(crate) fn is_well_formed(tx: &[u8], known: KnownTypes) -> bool {
 }
 
 /// The blob hashes of one transaction, none for any other type than EIP-4844's. A blob transaction
-/// in its network form, with the blobs in it, is refused: blocks do not hold them.
+/// in its network form, with the blobs in it, has fewer fields and is refused: blocks do not hold
+/// them.
 pub(crate) fn blob_hashes(tx: &[u8]) -> Result<BlobHashes<'_>> {
     let Some((&BLOB_TYPE, mut payload)) = tx.split_first() else { return Ok(BlobHashes(&[])) };
     let mut fields = take_list(&mut payload)?;
     end(payload)?;
-    if is_list(fields) {
-        return Err(Error::UnexpectedList);
-    }
     for _ in 0..FIELDS_BEFORE_BLOB_HASHES {
         take_item(&mut fields)?;
     }

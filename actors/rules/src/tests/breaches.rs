@@ -303,8 +303,20 @@ fn proof_of_work_does_not_come_back() {
     // The genesis block alone may carry it.
     assert_eq!(validate_header_alone(&rig.chain.spec, rig.chain.spec.genesis()), Ok(()));
 
-    let before_the_merge = Header { number: 1, difficulty: U256::from(7), ..Header::default() };
-    assert_eq!(validate_header_alone(&ChainSpec::mainnet(), &before_the_merge), Ok(()));
+    let proof_of_work = Header { number: 1, difficulty: U256::from(7), ..Header::default() };
+    assert_eq!(validate_header_alone(&ChainSpec::mainnet(), &proof_of_work), Ok(()));
+    // Shanghai came after the merge.
+    let late = Header { timestamp: 1_681_338_455, ..proof_of_work.clone() };
+    assert_eq!(validate_header_alone(&ChainSpec::mainnet(), &late), breach);
+    // A chain whose genesis block reaches the terminal difficulty has no proof of work at all.
+    let chain = |terminal: u64| {
+        let json = format!(
+            r#"{{"config": {{"chainId": 7, "terminalTotalDifficulty": {terminal}}}, "alloc": {{}}}}"#
+        );
+        ChainSpec::from_genesis_json(&json).unwrap()
+    };
+    assert_eq!(validate_header_alone(&chain(0), &proof_of_work), breach);
+    assert_eq!(validate_header_alone(&chain(1), &proof_of_work), Ok(()));
 }
 
 #[test]
