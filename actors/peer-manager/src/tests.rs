@@ -115,9 +115,13 @@ impl Rig {
     }
 
     fn with(config: PeerManagerConfig, incarnation: u32) -> Self {
+        Self::starting(moorline_kit::now(), config, incarnation)
+    }
+
+    fn starting(now: Instant, config: PeerManagerConfig, incarnation: u32) -> Self {
         let mut rig = Self {
             core: PeerManagerCore::new(config, incarnation),
-            now: moorline_kit::now(),
+            now,
             seen: VecDeque::new(),
             notes: Vec::new(),
             reports: Vec::new(),

@@ -11,7 +11,7 @@ use super::after;
 
 /// Wait after the first failure; doubled for each further one.
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
-/// Longest wait between two dials.
+/// Longest wait between two dials, the spread not included.
 pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// A session that lasted this long shows that the peer is fine: waits start from the first again.
 const SESSION_LASTED: Duration = Duration::from_secs(10);
@@ -38,9 +38,18 @@ impl Target {
     fn back_off(&mut self, now: Instant, at_least: Duration) {
         let factor = 2_u32.saturating_pow(self.failures);
         let wait = BACKOFF_FIRST.saturating_mul(factor).min(BACKOFF_MAX).max(at_least);
+        let wait = wait.saturating_add(spread(self.node.id, wait));
         self.failures = self.failures.saturating_add(1);
         self.state = State::Waiting { until: after(now, wait) };
     }
+}
+
+/// Up to a quarter of a wait, by the id of whom we dial: two nodes that name each other would
+/// otherwise dial in the same moment for ever, and each end the other's session as the newer one.
+fn spread(peer: PeerId, wait: Duration) -> Duration {
+    let quarter = wait.checked_div(4).unwrap_or_default();
+    let [first, ..] = peer.0.0;
+    quarter.mul_f64(f64::from(first) / 256.0)
 }
 
 /// The dialler's book.

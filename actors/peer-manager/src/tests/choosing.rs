@@ -77,13 +77,32 @@ fn a_peer_that_sends_one_of_many_fast_is_not_fast() {
     rig.peer_connects(ANNA);
     rig.peer_connects(BERT);
     for (peer, other, time_ms, got) in [(ANNA, BERT, 20, 1), (BERT, ANNA, 200, 128)] {
-        let id = rig.fetch_avoiding(bodies(1..=128), &[other]);
-        let asked = rig.expect_asked(peer);
-        rig.answers_after(time_ms, &asked, got);
-        rig.expect_answer(id, peer);
+        for _ in 0..20 {
+            let id = rig.fetch_avoiding(bodies(1..=128), &[other]);
+            let asked = rig.expect_asked(peer);
+            rig.answers_after(time_ms, &asked, got);
+            rig.expect_answer(id, peer);
+        }
     }
     rig.fetch(bodies(1..=128));
     rig.expect_asked(BERT);
+}
+
+#[test]
+fn an_empty_answer_says_nothing_about_speed() {
+    let mut rig = Rig::new();
+    rig.peer_connects(ANNA);
+    rig.peer_connects(BERT);
+    rig.measure(ANNA, 60);
+    rig.measure(BERT, 40);
+    for time_ms in [1, 1_000, 1] {
+        let id = rig.fetch_avoiding(bodies(1..=1), &[BERT]);
+        let asked = rig.expect_asked(ANNA);
+        rig.answers_after(time_ms, &asked, 0);
+        rig.expect_answer(id, ANNA);
+    }
+    rig.passes(1_000);
+    assert_eq!(rig.reports.last().unwrap().1.peers[0].delay_ms, Some(60));
 }
 
 #[test]
@@ -226,5 +245,41 @@ fn lacking_something_puts_a_peer_back_for_a_short_time() {
         rig.reports(ANNA, Conduct::Served);
     }
     rig.fetch_tip(bodies(1..=1));
+    rig.expect_asked(ANNA);
+}
+
+#[test]
+fn what_a_peer_lacked_is_forgotten_with_time() {
+    let mut rig = Rig::new();
+    rig.peer_connects(ANNA);
+    rig.peer_connects(BERT);
+    rig.measure(ANNA, 20);
+    rig.measure(BERT, 60);
+    rig.reports(ANNA, Conduct::Lacked);
+    rig.passes(150_000);
+    rig.fetch_tip(bodies(1..=1));
+    rig.expect_asked(ANNA);
+}
+
+#[test]
+fn waiting_behind_our_own_requests_does_not_make_a_peer_slow() {
+    let mut rig = Rig::new();
+    rig.peer_connects(ANNA);
+    rig.peer_connects(BERT);
+    for (peer, other, time_ms) in [(ANNA, BERT, 100), (BERT, ANNA, 150)] {
+        let id = rig.fetch_avoiding(bodies(1..=128), &[other]);
+        let asked = rig.expect_asked(peer);
+        rig.answers_after(time_ms, &asked, 128);
+        rig.expect_answer(id, peer);
+    }
+    for _ in 1..=4 {
+        rig.fetch_avoiding(bodies(1..=128), &[BERT]);
+    }
+    let all: Vec<Asked> = (1..=4).map(|_| rig.expect_asked(ANNA)).collect();
+    for asked in all {
+        rig.answers_after(100, &asked, 128);
+        rig.expect_answer(asked.id, ANNA);
+    }
+    rig.fetch(bodies(1..=128));
     rig.expect_asked(ANNA);
 }

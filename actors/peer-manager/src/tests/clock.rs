@@ -138,6 +138,19 @@ fn a_peer_of_whom_nothing_is_wanted_may_be_silent() {
 }
 
 #[test]
+fn a_request_that_a_peer_passed_over_is_forgiven_once_it_answers_a_later_one() {
+    let mut rig = Rig::new();
+    rig.peer_connects(ANNA);
+    let id = rig.fetch(headers(9, 1));
+    rig.expect_asked(ANNA);
+    rig.passes(6_000);
+    rig.expect_failure(id, Some(ANNA), FetchError::TimedOut);
+    rig.measure(ANNA, 10);
+    rig.passes(600_000);
+    rig.expect_silence();
+}
+
+#[test]
 fn a_session_that_closes_answers_for_what_was_out_on_it() {
     let mut rig = Rig::new();
     let session = rig.peer_connects(ANNA);

@@ -65,6 +65,19 @@ fn a_peer_on_another_network_is_tried_again_only_after_half_a_minute() {
 }
 
 #[test]
+fn a_peer_that_breaks_the_protocol_while_shaking_hands_stays_away_for_a_while() {
+    let mut rig = Rig::naming(&[ANNA]);
+    rig.expect_dial(ANNA);
+    rig.dial_fails(ANNA, CloseReason::Breach("garbage".to_owned()));
+    let session = rig.peer_opens(info(ANNA, Direction::Inbound));
+    rig.expect_disconnect(session, DisconnectReason::UselessPeer);
+    rig.passes(14_999);
+    rig.expect_silence();
+    rig.passes(1);
+    rig.expect_dial(ANNA);
+}
+
+#[test]
 fn a_dial_whose_answer_was_lost_is_repeated() {
     let mut rig = Rig::naming(&[ANNA]);
     rig.expect_dial(ANNA);
@@ -79,6 +92,8 @@ fn a_peer_that_dialled_us_meanwhile_is_not_dialled() {
     let mut rig = Rig::naming(&[ANNA]);
     rig.expect_dial(ANNA);
     rig.peer_opens(info(ANNA, Direction::Inbound));
+    let second = rig.peer_connects(ANNA);
+    rig.expect_disconnect(second, DisconnectReason::AlreadyConnected);
     rig.dial_fails(ANNA, CloseReason::Remote(DisconnectReason::AlreadyConnected));
     rig.passes(600_000);
     rig.expect_silence();
@@ -98,4 +113,20 @@ fn timeouts_never_end_the_dialling() {
         rig.expect_disconnect(session, DisconnectReason::PingTimeout);
         rig.passes(1_000);
     }
+}
+
+#[test]
+fn nodes_that_name_each_other_do_not_dial_in_the_same_moment_for_ever() {
+    let far = PeerId(B512::repeat_byte(0x80));
+    let mut rig = Rig::naming(&[ANNA, far]);
+    rig.expect_dial(ANNA);
+    rig.expect_dial(far);
+    rig.dial_fails(ANNA, refused());
+    rig.dial_fails(far, refused());
+    rig.passes(1_000);
+    rig.expect_dial(ANNA);
+    rig.passes(124);
+    rig.expect_silence();
+    rig.passes(1);
+    rig.expect_dial(far);
 }
