@@ -343,14 +343,14 @@ async fn read_packet<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Vec<u8>, Co
 struct FrameReader<S> {
     stream: ReadHalf<S>,
     buffer: BytesMut,
-    decoder: FrameDecoder,
+    decoder: Box<FrameDecoder>,
     timeouts: Timeouts,
 }
 
 impl<S: AsyncRead> FrameReader<S> {
     fn new(stream: ReadHalf<S>, secrets: &Secrets, timeouts: Timeouts) -> Self {
         // a byte more than the largest hello, for its id
-        let decoder = FrameDecoder::new(secrets, MAX_HELLO_BYTES.saturating_add(1));
+        let decoder = Box::new(FrameDecoder::new(secrets, MAX_HELLO_BYTES.saturating_add(1)));
         Self { stream, buffer: BytesMut::new(), decoder, timeouts }
     }
 
@@ -460,8 +460,8 @@ fn decode(version: u8, mut content: BytesMut) -> Result<Option<Message>, Connect
 /// The sending direction of a connection.
 pub struct MessageWriter<S> {
     stream: WriteHalf<S>,
-    encoder: FrameEncoder,
-    compressor: snap::raw::Encoder,
+    encoder: Box<FrameEncoder>,
+    compressor: Box<snap::raw::Encoder>,
     outgoing: BytesMut,
     version: u8,
     timeouts: Timeouts,
@@ -477,8 +477,8 @@ impl<S: AsyncWrite> MessageWriter<S> {
     fn new(stream: WriteHalf<S>, secrets: &Secrets, timeouts: Timeouts) -> Self {
         Self {
             stream,
-            encoder: FrameEncoder::new(secrets),
-            compressor: snap::raw::Encoder::new(),
+            encoder: Box::new(FrameEncoder::new(secrets)),
+            compressor: Box::new(snap::raw::Encoder::new()),
             outgoing: BytesMut::new(),
             version: 0,
             timeouts,

@@ -89,8 +89,7 @@ pub(crate) fn open(
     let (public, rest) = sealed.split_first_chunk::<65>().ok_or(EciesError::Short)?;
     let (iv, rest) = rest.split_first_chunk::<16>().ok_or(EciesError::Short)?;
     let (ciphertext, tag) = rest.split_last_chunk::<32>().ok_or(EciesError::Short)?;
-    let public =
-        PublicKey::from_byte_array_uncompressed(*public).map_err(|_| EciesError::Point)?;
+    let public = PublicKey::from_byte_array_uncompressed(*public).map_err(|_| EciesError::Point)?;
     let (encryption, authentication) = derive(&agree(&public, secret));
     tag_over(&authentication, iv, ciphertext, auth_data)
         .verify(&(*tag).into())

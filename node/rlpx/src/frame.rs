@@ -82,7 +82,7 @@ impl MacState {
 
 /// Bytes of a frame's content with its padding.
 const fn padded(length: usize) -> usize {
-    length.saturating_add(BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES
+    length.div_ceil(BLOCK_BYTES).saturating_mul(BLOCK_BYTES)
 }
 
 /// Size on the wire of a frame with this much content: header, padding and MACs included.
@@ -211,7 +211,8 @@ impl FrameDecoder {
         }
         self.cipher.apply_keystream(&mut header);
         let [high, middle, low, ..] = header;
-        let size = usize::try_from(u32::from_be_bytes([0, high, middle, low])).unwrap_or(usize::MAX);
+        let size =
+            usize::try_from(u32::from_be_bytes([0, high, middle, low])).unwrap_or(usize::MAX);
         if size > self.limit {
             return Err(FrameError::Size { size, limit: self.limit });
         }

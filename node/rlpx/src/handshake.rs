@@ -222,8 +222,7 @@ fn absorb(seed: B256, packet: &[u8]) -> Keccak256 {
 }
 
 fn sign(secret: &SecretKey, digest: B256) -> [u8; 65] {
-    let signature =
-        SECP256K1.sign_ecdsa_recoverable(Message::from_digest(digest.0), secret);
+    let signature = SECP256K1.sign_ecdsa_recoverable(Message::from_digest(digest.0), secret);
     let (id, compact) = signature.serialize_compact();
     let mut bytes = [0; 65];
     let (last, rest) = bytes.split_last_mut().unzip();

@@ -18,8 +18,15 @@ pub mod eth;
 pub mod frame;
 pub mod handshake;
 mod key;
+mod listener;
+mod local;
+mod network;
+mod outstanding;
 pub mod p2p;
+mod registry;
 mod rlp;
+mod serve;
+mod session;
 pub mod snappy;
 #[cfg(test)]
 mod testdata;
@@ -29,4 +36,7 @@ pub use connection::{
 };
 pub use error::ConnectionError;
 pub use key::{KeyError, node_id, random_key};
+pub use network::{Network, NetworkConfig, NetworkError, NetworkHandle};
 pub use rlp::RlpError;
+pub use serve::{ANSWER_BYTES, ChainSource};
+pub use session::MAX_SERVING;

@@ -173,9 +173,9 @@ pub(crate) fn decode_disconnect(data: Bytes) -> DisconnectReason {
         [] => Some(DisconnectReason::Requested as u8),
         [code] if *code < 0x80 => Some(*code),
         [0x80] => Some(0),
-        _ => Items::of_padded_message(data).ok().and_then(|mut items| {
-            if items.is_empty() { Some(0) } else { items.next::<u8>().ok() }
-        }),
+        _ => Items::of_padded_message(data)
+            .ok()
+            .and_then(|mut items| if items.is_empty() { Some(0) } else { items.next::<u8>().ok() }),
     };
     code.map_or(DisconnectReason::Subprotocol, DisconnectReason::from_code)
 }
@@ -186,6 +186,7 @@ pub(crate) fn check_ping(data: &[u8]) -> Result<(), P2pError> {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
 mod tests {
     use super::*;
 

@@ -46,6 +46,7 @@ pub fn compress(encoder: &mut Encoder, data: &[u8]) -> Result<Vec<u8>, SnappyErr
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
 mod tests {
     use super::*;
 
@@ -54,14 +55,19 @@ mod tests {
         // a block that declares 4 GiB - 1 in its five-byte preamble
         let bomb = [0xff, 0xff, 0xff, 0xff, 0x0f, 0x00, 0x00];
         let refused = decompress(&bomb, 10 << 20);
-        assert!(matches!(refused, Err(SnappyError::Length { declared: 0xffff_ffff, .. })), "{refused:?}");
+        assert!(
+            matches!(refused, Err(SnappyError::Length { declared: 0xffff_ffff, .. })),
+            "{refused:?}"
+        );
     }
 
     #[test]
     fn a_length_within_the_limit_that_the_data_cannot_give_is_refused() {
         // declares 8 MiB in six bytes
         let bomb = [0x80, 0x80, 0x80, 0x04, 0x00, 0x00];
-        assert!(matches!(decompress(&bomb, 10 << 20), Err(SnappyError::Length { declared, .. }) if declared == 8 << 20));
+        assert!(
+            matches!(decompress(&bomb, 10 << 20), Err(SnappyError::Length { declared, .. }) if declared == 8 << 20)
+        );
     }
 
     #[test]

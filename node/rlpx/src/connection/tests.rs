@@ -1,3 +1,5 @@
+#![allow(clippy::arithmetic_side_effects)]
+
 use moorline_messages::{Blame, HashOrNumber};
 use tokio::io::{DuplexStream, duplex};
 
@@ -46,20 +48,18 @@ async fn carry(
 
 #[tokio::test]
 async fn two_sides_settle_on_the_highest_shared_version_and_talk() {
-    for (ours, theirs, agreed) in
-        [(&[68, 69, 70][..], &[70, 69, 68][..], 70), (&[68, 69], &[70, 69], 69), (&[68], &[69, 68], 68)]
-    {
+    for (ours, theirs, agreed) in [
+        (&[68, 69, 70][..], &[70, 69, 68][..], 70),
+        (&[68, 69], &[70, 69], 69),
+        (&[68], &[69, 68], 68),
+    ] {
         let (dialler, listener) = (Side::speaking(ours), Side::speaking(theirs));
         let (a, b) = meet(&dialler, &listener).await;
         let (mut a, mut b) = (a.unwrap(), b.unwrap());
         assert_eq!((a.version(), b.version()), (agreed, agreed));
         assert_eq!(b.peer().id, dialler.hello.id);
-        let request = HeadersRequest {
-            start: HashOrNumber::Number(5),
-            limit: 3,
-            skip: 0,
-            reverse: true,
-        };
+        let request =
+            HeadersRequest { start: HashOrNumber::Number(5), limit: 3, skip: 0, reverse: true };
         let message = Message::Eth(EthMessage::GetBlockHeaders { request_id: 9, request });
         assert_eq!(carry(a.write(&message), &mut b).await.unwrap(), message);
         assert_eq!(carry(b.write(&Message::Ping), &mut a).await.unwrap(), Message::Ping);

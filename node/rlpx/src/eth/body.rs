@@ -112,7 +112,6 @@ fn put_transaction(transaction: &[u8], out: &mut BytesMut) {
 pub(crate) fn encoded_length(body: &Body) -> usize {
     let transactions: usize = body.transactions.iter().map(|tx| tx.length()).sum();
     let withdrawals = body.withdrawals.as_ref().map_or(0, |list| list.length());
-    let payload =
-        transactions.saturating_add(body.ommers.len()).saturating_add(withdrawals);
+    let payload = transactions.saturating_add(body.ommers.len()).saturating_add(withdrawals);
     Header { list: true, payload_length: payload }.length_with_payload().saturating_add(9)
 }

@@ -16,7 +16,10 @@ use thiserror::Error;
 
 use crate::rlp::{Items, RlpError, list_of, put_hashes, put_list};
 
-pub use body::{encode_body, MAX_TRANSACTIONS_PER_MESSAGE, MAX_WITHDRAWALS_PER_MESSAGE};
+pub(crate) use body::encoded_length as body_length;
+pub(crate) use receipt::encoded_length as receipts_length;
+
+pub use body::{MAX_TRANSACTIONS_PER_MESSAGE, MAX_WITHDRAWALS_PER_MESSAGE, encode_body};
 pub use receipt::{MAX_LOGS_PER_MESSAGE, Receipt};
 pub use status::{Status, StatusChain};
 
@@ -321,12 +324,8 @@ fn read_headers_request(items: &mut Items) -> Result<HeadersRequest, RlpError> {
     } else {
         HashOrNumber::Number(u64::decode(&mut start.as_ref())?)
     };
-    let request = HeadersRequest {
-        start,
-        limit: items.next()?,
-        skip: items.next()?,
-        reverse: items.next()?,
-    };
+    let request =
+        HeadersRequest { start, limit: items.next()?, skip: items.next()?, reverse: items.next()? };
     items.end("the request")?;
     Ok(request)
 }

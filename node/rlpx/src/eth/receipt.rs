@@ -128,12 +128,16 @@ fn read_logs(mut items: Items, allowance: &mut Allowance) -> Result<Vec<Log>, Rl
 
 pub(super) fn encode_blocks(blocks: &[Vec<Receipt>], version: u8, out: &mut BytesMut) {
     for block in blocks {
-        out.extend(list_of(|out| {
-            for receipt in block {
-                put_receipt(receipt, version, out);
-            }
-        }));
+        put_block(block, version, out);
     }
+}
+
+fn put_block(block: &[Receipt], version: u8, out: &mut BytesMut) {
+    out.extend(list_of(|out| {
+        for receipt in block {
+            put_receipt(receipt, version, out);
+        }
+    }));
 }
 
 fn put_receipt(receipt: &Receipt, version: u8, out: &mut BytesMut) {
@@ -160,9 +164,9 @@ fn put_receipt(receipt: &Receipt, version: u8, out: &mut BytesMut) {
     out.extend(payload);
 }
 
-/// Size of a block's receipts in a message, or a little more.
+/// Size of a block's receipts in a message, for keeping answers within their budget.
 pub(crate) fn encoded_length(block: &[Receipt], version: u8) -> usize {
     let mut out = BytesMut::new();
-    encode_blocks(&[block.to_vec()], version, &mut out);
+    put_block(block, version, &mut out);
     out.len()
 }

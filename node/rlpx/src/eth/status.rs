@@ -69,10 +69,7 @@ impl Status {
             let chain = StatusChain::Range(read_range(&mut items)?);
             Self { version, network_id, genesis, fork_id, chain }
         } else {
-            let chain = StatusChain::Head {
-                total_difficulty: items.next()?,
-                head: items.next()?,
-            };
+            let chain = StatusChain::Head { total_difficulty: items.next()?, head: items.next()? };
             let genesis = items.next()?;
             let fork_id = read_fork_id(&mut items)?;
             Self { version, network_id, genesis, fork_id, chain }

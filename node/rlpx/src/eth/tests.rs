@@ -1,3 +1,5 @@
+#![allow(clippy::arithmetic_side_effects)]
+
 use alloy_primitives::{Address, Log, LogData, U256};
 use moorline_messages::AnnouncedRange;
 use proptest::prelude::*;
@@ -279,11 +281,15 @@ fn range() -> AnnouncedRange {
 }
 
 fn receipts() -> impl Strategy<Value = Receipt> {
-    let log = (any::<[u8; 20]>(), prop::collection::vec(any::<[u8; 32]>(), 0..=4), any::<Vec<u8>>())
-        .prop_map(|(address, topics, data)| Log {
-            address: Address::from(address),
-            data: LogData::new_unchecked(topics.into_iter().map(B256::from).collect(), data.into()),
-        });
+    let log =
+        (any::<[u8; 20]>(), prop::collection::vec(any::<[u8; 32]>(), 0..=4), any::<Vec<u8>>())
+            .prop_map(|(address, topics, data)| Log {
+                address: Address::from(address),
+                data: LogData::new_unchecked(
+                    topics.into_iter().map(B256::from).collect(),
+                    data.into(),
+                ),
+            });
     let status = prop_oneof![
         Just(Bytes::new()),
         Just(Bytes::from_static(&[1])),
@@ -303,7 +309,8 @@ fn bodies() -> impl Strategy<Value = Body> {
     let transaction = prop_oneof![
         (0_u8..0x80, any::<Vec<u8>>())
             .prop_map(|(kind, rest)| Bytes::from([vec![kind], rest].concat())),
-        any::<Vec<u8>>().prop_map(|payload| list_of(|out| payload.as_slice().encode(out)).freeze().into()),
+        any::<Vec<u8>>()
+            .prop_map(|payload| list_of(|out| payload.as_slice().encode(out)).freeze().into()),
     ];
     let withdrawal = any::<[u64; 4]>().prop_map(|[index, validator_index, low, amount]| {
         alloy_eips::eip4895::Withdrawal {
@@ -325,8 +332,7 @@ fn bodies() -> impl Strategy<Value = Body> {
 }
 
 fn messages() -> impl Strategy<Value = EthMessage> {
-    let hashes =
-        || prop::collection::vec(any::<[u8; 32]>().prop_map(B256::from), 0..20);
+    let hashes = || prop::collection::vec(any::<[u8; 32]>().prop_map(B256::from), 0..20);
     let headers = prop::collection::vec(
         any::<u64>().prop_map(|number| {
             let mut raw = Vec::new();

@@ -1,3 +1,5 @@
+#![allow(clippy::arithmetic_side_effects)]
+
 use alloy_primitives::{B256, keccak256};
 use proptest::prelude::*;
 use serde::Deserialize;

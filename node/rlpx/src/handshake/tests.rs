@@ -1,3 +1,5 @@
+#![allow(clippy::arithmetic_side_effects)]
+
 use proptest::prelude::*;
 use serde::Deserialize;
 
@@ -58,7 +60,10 @@ fn auth_packets_of_other_versions_and_with_more_fields_are_read() {
         let auth = unhex(&packet.input);
         let body = AuthBody::open(&key(&vectors.keys.keyB), &auth).unwrap();
         assert_eq!(body.remote, PublicKey::from_secret_key_global(&key(&vectors.keys.keyA)));
-        assert_eq!(body.remote_ephemeral, PublicKey::from_secret_key_global(&key(&vectors.keys.ephA)));
+        assert_eq!(
+            body.remote_ephemeral,
+            PublicKey::from_secret_key_global(&key(&vectors.keys.ephA))
+        );
         assert_eq!(body.remote_nonce.0, unhex_array(&vectors.nonces_sig.nonceA));
     }
     assert_eq!(vectors.auth.len(), 2);

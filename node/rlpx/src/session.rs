@@ -1,0 +1,390 @@
+//! A running session: one task that reads and decodes, one that encodes and writes, and one that
+//! waits for either to end.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use moorline_messages::{
+    AnnouncedRange, Body, CloseReason, DisconnectReason, FetchItems, FetchedItems, PeerInfo,
+    RequestId, SessionEvent, SessionId,
+};
+use tokio::{
+    net::TcpStream,
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval_at, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tracing::debug;
+
+use crate::{
+    Connection, ConnectionError, Message, MessageReader, MessageWriter, Timeouts,
+    eth::{self, EthMessage, HeadersRequest, seal_header},
+    local::{LocalChain, worth_telling},
+    outstanding::{Kind, Outstanding},
+    registry::{SessionLink, Slot},
+    serve::{self, ChainSource, Question},
+};
+
+/// Most requests of one peer that are served at once. Beyond it we stop reading from that peer.
+pub const MAX_SERVING: usize = 4;
+/// Most requests of ours that wait to be written on one session.
+pub(crate) const FETCH_QUEUE: usize = 128;
+/// Most answers and pongs that wait to be written on one session.
+const OUTGOING_QUEUE: usize = 16;
+/// Most range updates of a peer in one minute. The protocol allows one in 32 blocks (EIP-7642).
+const MAX_RANGE_UPDATES_PER_MINUTE: u32 = 60;
+
+/// A message that waits to be written. What is served keeps its permit until it is.
+struct Outgoing {
+    message: Message,
+    _serving: Option<OwnedSemaphorePermit>,
+}
+
+/// A session that is ready to begin.
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    pub(crate) peer: PeerInfo,
+    pub(crate) connection: Connection<TcpStream>,
+    pub(crate) slot: Slot,
+    pub(crate) chain: Arc<dyn ChainSource>,
+    pub(crate) events: mpsc::Sender<SessionEvent>,
+    pub(crate) local: watch::Receiver<LocalChain>,
+    /// What our Status announced.
+    pub(crate) told: AnnouncedRange,
+    pub(crate) stop: CancellationToken,
+    pub(crate) timeouts: Timeouts,
+}
+
+impl Session {
+    /// Runs the session from `Opened` to `Closed`.
+    pub(crate) async fn run(self) {
+        let Self { id, peer, connection, mut slot, chain, events, local, told, stop, timeouts } =
+            self;
+        let version = connection.version();
+        let (fetches, fetch_queue) = mpsc::channel(FETCH_QUEUE);
+        let (closing, close_queue) = mpsc::channel(1);
+        let introduce = Arc::new(Notify::new());
+        slot.attach(id, SessionLink { fetches, closing, introduce: Arc::clone(&introduce) });
+        let introduction =
+            Introduction { session: id, range: Arc::new(Mutex::new(peer.range)), peer };
+        introduction.say(&events).await;
+
+        let (reader, writer) = connection.split();
+        let (outgoing, outgoing_queue) = mpsc::channel(OUTGOING_QUEUE);
+        let outstanding = Arc::new(Mutex::new(Outstanding::default()));
+        let (farewell, farewell_queue) = mpsc::channel(1);
+        let reading = Reading {
+            session: id,
+            version,
+            reader,
+            chain,
+            events: events.clone(),
+            outgoing,
+            outstanding: Arc::clone(&outstanding),
+            range: Arc::clone(&introduction.range),
+            serving: Arc::new(Semaphore::new(MAX_SERVING)),
+            answers: JoinSet::new(),
+            range_updates: RateLimit::default(),
+        };
+        let writing = Writing { writer, version, outstanding, told, timeouts };
+        let writing = writing.run(fetch_queue, outgoing_queue, local, farewell_queue);
+        let mut halves = Halves {
+            reading: AbortOnDropHandle::new(tokio::spawn(reading.run())),
+            writing: AbortOnDropHandle::new(tokio::spawn(writing)),
+        };
+        let error = halves.end(&stop, close_queue, &introduce, &introduction, &events).await;
+        halves.reading.abort();
+        if let Some(reason) = error.disconnect_reason() {
+            // fails only when the writer ended first, and then nobody can be told
+            let _ = farewell.send(reason).await;
+            let _ = timeout(timeouts.goodbye, halves.writing).await;
+        }
+        drop(slot);
+        let reason = CloseReason::from(error);
+        let peer = introduction.peer.id;
+        debug!(session = %id, %peer, %reason, "session closed");
+        let _ = events.send(SessionEvent::Closed { session: id, peer, reason }).await;
+    }
+}
+
+/// What is said of a session when it opens, and again when somebody lost its memory.
+struct Introduction {
+    session: SessionId,
+    peer: PeerInfo,
+    /// The range that the peer announced last.
+    range: Arc<Mutex<Option<AnnouncedRange>>>,
+}
+
+impl Introduction {
+    async fn say(&self, events: &mpsc::Sender<SessionEvent>) {
+        // whoever listened may be gone at shutdown; then there is nobody to tell
+        let Ok(permit) = events.reserve().await else { return };
+        let range = *self.range.lock().unwrap_or_else(PoisonError::into_inner);
+        let peer = PeerInfo { range, ..self.peer.clone() };
+        debug!(session = %self.session, peer = %peer.id, client = %peer.client, "session open");
+        permit.send(SessionEvent::Opened { session: self.session, peer });
+    }
+}
+
+type Half = AbortOnDropHandle<Result<(), ConnectionError>>;
+
+struct Halves {
+    reading: Half,
+    writing: Half,
+}
+
+impl Halves {
+    /// Waits for whatever ends the session.
+    async fn end(
+        &mut self,
+        stop: &CancellationToken,
+        mut closing: mpsc::Receiver<DisconnectReason>,
+        introduce: &Notify,
+        introduction: &Introduction,
+        events: &mpsc::Sender<SessionEvent>,
+    ) -> ConnectionError {
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {
+                    return ConnectionError::Local(DisconnectReason::ClientQuitting);
+                }
+                reason = closing.recv() => {
+                    return ConnectionError::Local(reason.unwrap_or(DisconnectReason::Requested));
+                }
+                ended = &mut self.reading => return of_task(ended),
+                ended = &mut self.writing => return of_task(ended),
+                () = introduce.notified() => introduction.say(events).await,
+            }
+        }
+    }
+}
+
+/// How a half of the session ended.
+fn of_task(ended: Result<Result<(), ConnectionError>, tokio::task::JoinError>) -> ConnectionError {
+    match ended {
+        Ok(Ok(())) => ConnectionError::Local(DisconnectReason::Requested),
+        Ok(Err(error)) => error,
+        Err(error) => ConnectionError::Network(format!("a session task failed: {error}")),
+    }
+}
+
+/// How often something happened in the current minute.
+#[derive(Default)]
+struct RateLimit {
+    since: Option<Instant>,
+    count: u32,
+}
+
+impl RateLimit {
+    fn admits(&mut self, now: Instant, most_per_minute: u32) -> bool {
+        let minute = Duration::from_secs(60);
+        if self.since.is_none_or(|since| now.saturating_duration_since(since) >= minute) {
+            *self = Self { since: Some(now), count: 0 };
+        }
+        self.count = self.count.saturating_add(1);
+        self.count <= most_per_minute
+    }
+}
+
+/// The half that decrypts, decompresses and decodes.
+struct Reading {
+    session: SessionId,
+    version: u8,
+    reader: MessageReader<TcpStream>,
+    chain: Arc<dyn ChainSource>,
+    events: mpsc::Sender<SessionEvent>,
+    outgoing: mpsc::Sender<Outgoing>,
+    outstanding: Arc<Mutex<Outstanding>>,
+    range: Arc<Mutex<Option<AnnouncedRange>>>,
+    serving: Arc<Semaphore>,
+    /// Answers in the making; they end with the session.
+    answers: JoinSet<()>,
+    range_updates: RateLimit,
+}
+
+impl Reading {
+    async fn run(mut self) -> Result<(), ConnectionError> {
+        loop {
+            let received = self.reader.read().await?;
+            match received.message {
+                Message::Disconnect(reason) => return Err(ConnectionError::Remote(reason)),
+                Message::Ping => self.send(Message::Pong).await?,
+                Message::Pong => {}
+                Message::Eth(message) => self.on_eth(message, received.wire_bytes).await?,
+            }
+        }
+    }
+
+    async fn on_eth(
+        &mut self,
+        message: EthMessage,
+        wire_bytes: usize,
+    ) -> Result<(), ConnectionError> {
+        match message {
+            EthMessage::BlockHeaders { request_id, headers } => {
+                let Some(request) = self.matched(request_id, Kind::Headers, headers.len())? else {
+                    return Ok(());
+                };
+                let headers = headers.iter().map(|raw| seal_header(raw));
+                let items = FetchedItems::Headers(headers.collect::<Result<_, _>>()?);
+                self.tell_answer(request, items, wire_bytes).await
+            }
+            EthMessage::BlockBodies { request_id, bodies } => {
+                let Some(request) = self.matched(request_id, Kind::Bodies, bodies.len())? else {
+                    return Ok(());
+                };
+                let bodies = bodies.into_iter().map(Arc::<Body>::new).collect();
+                self.tell_answer(request, FetchedItems::Bodies(bodies), wire_bytes).await
+            }
+            EthMessage::GetBlockHeaders { request_id, request } => {
+                self.serve(request_id, Question::Headers(request)).await
+            }
+            EthMessage::GetBlockBodies { request_id, hashes } => {
+                self.serve(request_id, Question::Bodies(hashes)).await
+            }
+            EthMessage::GetReceipts { request_id, first_receipt, hashes } => {
+                self.serve(request_id, Question::Receipts { first_receipt, hashes }).await
+            }
+            EthMessage::GetPooledTransactions { request_id } => {
+                self.send(Message::Eth(EthMessage::NoPooledTransactions { request_id })).await
+            }
+            EthMessage::BlockRangeUpdate(range) => self.on_range(range).await,
+            EthMessage::Gossip { .. } => Ok(()),
+            EthMessage::Status(_) => Err(ConnectionError::Breach("a second Status".to_owned())),
+            EthMessage::Receipts { .. } | EthMessage::NoPooledTransactions { .. } => {
+                Err(ConnectionError::Breach("an answer that nobody asked for".to_owned()))
+            }
+        }
+    }
+
+    fn matched(
+        &self,
+        id: u64,
+        kind: Kind,
+        count: usize,
+    ) -> Result<Option<RequestId>, ConnectionError> {
+        let mut outstanding = self.outstanding.lock().unwrap_or_else(PoisonError::into_inner);
+        outstanding.answered(id, kind, count)
+    }
+
+    async fn tell_answer(
+        &self,
+        request: RequestId,
+        items: FetchedItems,
+        wire_bytes: usize,
+    ) -> Result<(), ConnectionError> {
+        let session = self.session;
+        self.tell(SessionEvent::Answered { session, request, items, wire_bytes }).await
+    }
+
+    /// Waits while the listener is busy: then the peer waits too, since we do not read on.
+    async fn tell(&self, event: SessionEvent) -> Result<(), ConnectionError> {
+        let sent = self.events.send(event).await;
+        sent.map_err(|_| ConnectionError::Local(DisconnectReason::ClientQuitting))
+    }
+
+    async fn on_range(&mut self, range: AnnouncedRange) -> Result<(), ConnectionError> {
+        if !self.range_updates.admits(Instant::now(), MAX_RANGE_UPDATES_PER_MINUTE) {
+            return Err(ConnectionError::Breach("a flood of range updates".to_owned()));
+        }
+        *self.range.lock().unwrap_or_else(PoisonError::into_inner) = Some(range);
+        self.tell(SessionEvent::RangeUpdated { session: self.session, range }).await
+    }
+
+    async fn send(&self, message: Message) -> Result<(), ConnectionError> {
+        let outgoing = Outgoing { message, _serving: None };
+        self.outgoing.send(outgoing).await.map_err(|_| writer_gone())
+    }
+
+    async fn serve(&mut self, request_id: u64, question: Question) -> Result<(), ConnectionError> {
+        while self.answers.try_join_next().is_some() {}
+        let permit = Arc::clone(&self.serving).acquire_owned().await.map_err(|_| writer_gone())?;
+        let (chain, outgoing, version) =
+            (Arc::clone(&self.chain), self.outgoing.clone(), self.version);
+        self.answers.spawn(async move {
+            let answer = serve::answer(chain.as_ref(), version, request_id, question).await;
+            let outgoing_answer =
+                Outgoing { message: Message::Eth(answer), _serving: Some(permit) };
+            // fails only when the session is over, and the answer with it
+            let _ = outgoing.send(outgoing_answer).await;
+        });
+        Ok(())
+    }
+}
+
+fn writer_gone() -> ConnectionError {
+    ConnectionError::Network("the connection can no longer be written to".to_owned())
+}
+
+/// The half that encodes, compresses and encrypts.
+struct Writing {
+    writer: MessageWriter<TcpStream>,
+    version: u8,
+    outstanding: Arc<Mutex<Outstanding>>,
+    told: AnnouncedRange,
+    timeouts: Timeouts,
+}
+
+impl Writing {
+    async fn run(
+        mut self,
+        mut fetches: mpsc::Receiver<(RequestId, FetchItems)>,
+        mut outgoing: mpsc::Receiver<Outgoing>,
+        mut local: watch::Receiver<LocalChain>,
+        mut farewell: mpsc::Receiver<DisconnectReason>,
+    ) -> Result<(), ConnectionError> {
+        let period = self.timeouts.ping_interval;
+        let first = Instant::now().checked_add(period).unwrap_or_else(Instant::now);
+        let mut pings = interval_at(first, period);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                Some(reason) = farewell.recv() => {
+                    self.writer.disconnect(reason).await;
+                    return Ok(());
+                }
+                _ = pings.tick() => self.writer.write(&Message::Ping).await?,
+                Some((request, items)) = fetches.recv() => self.ask(request, items).await?,
+                Some(next) = outgoing.recv() => self.writer.write(&next.message).await?,
+                Ok(()) = local.changed(), if self.version >= 69 => {
+                    let range = local.borrow_and_update().range;
+                    self.tell_range(range).await?;
+                }
+            }
+        }
+    }
+
+    async fn ask(&mut self, request: RequestId, items: FetchItems) -> Result<(), ConnectionError> {
+        let request_id = {
+            let mut outstanding = self.outstanding.lock().unwrap_or_else(PoisonError::into_inner);
+            outstanding.ask(request, &items)
+        };
+        let message = match items {
+            FetchItems::Headers { top, limit } => {
+                let request = HeadersRequest { start: top, limit, skip: 0, reverse: true };
+                EthMessage::GetBlockHeaders { request_id, request }
+            }
+            FetchItems::Bodies { blocks } => {
+                let hashes = blocks.into_iter().map(|block| block.hash);
+                EthMessage::GetBlockBodies {
+                    request_id,
+                    hashes: hashes.take(eth::MAX_ITEMS).collect(),
+                }
+            }
+        };
+        self.writer.write(&Message::Eth(message)).await
+    }
+
+    async fn tell_range(&mut self, range: AnnouncedRange) -> Result<(), ConnectionError> {
+        if !worth_telling(&self.told, &range) {
+            return Ok(());
+        }
+        self.told = range;
+        self.writer.write(&Message::Eth(EthMessage::BlockRangeUpdate(range))).await
+    }
+}
