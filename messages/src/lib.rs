@@ -45,7 +45,7 @@ pub use store::{
     FoundBlock, Span, StoreAnswer, StoreBatch, StoreError, StoreOutcome, StoreQuery, StoreRequest,
     StoreStatus, StoredBlock, StoredState,
 };
-pub use tree::{TreeEvent, TreeRequest, TreeVerdict};
+pub use tree::{TreeEvent, TreeReport, TreeRequest, TreeTarget, TreeVerdict};
 pub use weigh::Weigh;
 
 /// One Ethereum block header, as `alloy-consensus` models it, fork fields optional.

@@ -1,6 +1,8 @@
 //! Between the consensus client, the tree, and whoever acts on what the tree found missing.
 
-use crate::{Block, DownloadRequest, Forkchoice, Weigh};
+use alloy_primitives::{B256, BlockNumber};
+
+use crate::{Block, BlockNumHash, DownloadRequest, Forkchoice, Weigh};
 
 /// What the consensus client asks of the tree, after the Engine API edge proved it well-formed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +40,36 @@ pub enum TreeVerdict {
 pub enum TreeEvent {
     /// These blocks are missing.
     Download(DownloadRequest),
+}
+
+/// The head that the tree follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TreeTarget {
+    /// Its hash, as the consensus client named it.
+    pub hash: B256,
+    /// Its height, once its header is here.
+    pub number: Option<BlockNumber>,
+}
+
+/// How far the tree has come, for whoever watches. Told when it changes, at most a few times a second.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TreeReport {
+    /// The canonical tip.
+    pub tip: BlockNumHash,
+    /// The standing target; `None` until a head was named.
+    pub target: Option<TreeTarget>,
+    /// The tip is the target, and everything up to it is on disk.
+    pub synced: bool,
+    /// The target breaks a rule, or lies above a block that does: it will never be reached.
+    pub invalid: bool,
+    /// The last failure on the way to the target, in a sentence; `None` once things move again.
+    pub trouble: Option<String>,
+}
+
+impl Weigh for TreeReport {
+    fn weight_bytes(&self) -> usize {
+        self.trouble.as_ref().map_or(0, String::len)
+    }
 }
 
 impl Weigh for TreeRequest {

@@ -1,0 +1,186 @@
+//! The actix shell: translate, step the core, dispatch effects.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Supervised};
+use moorline_kit::{Alarm, Ask, Crash, Envelope, Outlet, Replier, Stop};
+use moorline_messages::{
+    ActorName, DownloadOutcome, Lifecycle, RequestId, StoreOutcome, StoreRequest, TreeEvent,
+    TreeReport, TreeRequest, TreeVerdict,
+};
+
+use crate::{
+    Ports, TreeConfig,
+    core::{Core, Effect, Input, Token},
+};
+
+/// How long a tree that was told to stop waits for the store to confirm what it owes.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is missing? See the crate's documentation.
+#[derive(Debug)]
+pub struct TreeActor {
+    config: TreeConfig,
+    incarnation: u32,
+    core: Core,
+    download: Outlet<TreeEvent>,
+    store: Outlet<StoreRequest>,
+    status: Option<Outlet<TreeReport>>,
+    alarm: Alarm,
+    questions: BTreeMap<Token, Replier<TreeVerdict>>,
+    next_token: Token,
+    stopping: Option<Replier<()>>,
+}
+
+impl TreeActor {
+    /// A tree that has asked nothing yet.
+    pub fn new(config: TreeConfig, ports: Ports) -> Self {
+        Self {
+            core: Core::new(config.clone(), RequestId::first_of(0)),
+            config,
+            incarnation: 0,
+            download: Outlet::new(ports.download),
+            store: Outlet::new(ports.store),
+            status: ports.status.map(Outlet::new),
+            alarm: Alarm::default(),
+            questions: BTreeMap::new(),
+            next_token: 0,
+            stopping: None,
+        }
+    }
+
+    fn step(&mut self, input: Input, ctx: &mut Context<Self>) {
+        let mut effects = Vec::new();
+        self.core.handle(moorline_kit::now(), input, &mut effects);
+        for effect in effects {
+            match effect {
+                Effect::Answer(token, verdict) => {
+                    if let Some(replier) = self.questions.remove(&token) {
+                        replier.answer(verdict);
+                    }
+                }
+                Effect::Emit(event) => self.download.tell(event),
+                Effect::Store(request) => self.store.tell(request),
+                Effect::Report(report) => {
+                    if let Some(status) = &mut self.status {
+                        status.tell(report);
+                    }
+                }
+                Effect::Note(text) => tracing::info!(actor = %ActorName::Tree, "{text}"),
+                Effect::Warn(text) => tracing::warn!(actor = %ActorName::Tree, "{text}"),
+            }
+        }
+        self.settle(ctx);
+    }
+
+    /// Flushes, sets the alarm, and leaves if that was asked and nothing is owed.
+    fn settle(&mut self, ctx: &mut Context<Self>) {
+        self.download.flush();
+        self.store.flush();
+        if let Some(status) = &mut self.status {
+            status.flush();
+        }
+        let status_retry = self.status.as_ref().and_then(Outlet::retry_in);
+        let retry = [self.download.retry_in(), self.store.retry_in(), status_retry]
+            .into_iter()
+            .flatten()
+            .min()
+            .and_then(|wait| moorline_kit::now().checked_add(wait));
+        let wakeup = self.core.next_wakeup().map(|(at, _)| at);
+        let at = [retry, wakeup].into_iter().flatten().min();
+        self.alarm.set(ctx, at, Self::ring);
+        if self.core.is_settled() && self.store.retry_in().is_none() {
+            self.leave(ctx);
+        }
+    }
+
+    /// Answers whoever asked for the end, and ends.
+    fn leave(&mut self, ctx: &mut Context<Self>) {
+        if let Some(replier) = self.stopping.take() {
+            replier.answer(());
+            ctx.stop();
+        }
+    }
+
+    fn ring(&mut self, ctx: &mut Context<Self>) {
+        self.alarm.clear();
+        self.step(Input::Wakeup, ctx);
+    }
+}
+
+impl Actor for TreeActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.step(Input::Started, ctx);
+    }
+}
+
+impl Supervised for TreeActor {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        self.incarnation = self.incarnation.saturating_add(1);
+        self.core = Core::new(self.config.clone(), RequestId::first_of(self.incarnation));
+        self.alarm.clear();
+        self.questions.clear();
+    }
+}
+
+impl Handler<Envelope<Ask<TreeRequest, TreeVerdict>>> for TreeActor {
+    type Result = ();
+
+    fn handle(
+        &mut self,
+        envelope: Envelope<Ask<TreeRequest, TreeVerdict>>,
+        ctx: &mut Context<Self>,
+    ) {
+        let (request, replier) = envelope.open().open();
+        let token = self.next_token;
+        self.next_token = self.next_token.wrapping_add(1);
+        self.questions.insert(token, replier);
+        self.step(Input::Asked(token, request), ctx);
+    }
+}
+
+impl Handler<Envelope<DownloadOutcome>> for TreeActor {
+    type Result = ();
+
+    fn handle(&mut self, envelope: Envelope<DownloadOutcome>, ctx: &mut Context<Self>) {
+        self.step(Input::Downloaded(envelope.open()), ctx);
+    }
+}
+
+impl Handler<Envelope<StoreOutcome>> for TreeActor {
+    type Result = ();
+
+    fn handle(&mut self, envelope: Envelope<StoreOutcome>, ctx: &mut Context<Self>) {
+        self.step(Input::Stored(envelope.open()), ctx);
+    }
+}
+
+impl Handler<Envelope<Lifecycle>> for TreeActor {
+    type Result = ();
+
+    fn handle(&mut self, envelope: Envelope<Lifecycle>, ctx: &mut Context<Self>) {
+        let Lifecycle::Restarted { actor, .. } = envelope.open();
+        self.step(Input::Restarted(actor), ctx);
+    }
+}
+
+impl Handler<Envelope<Ask<Stop, ()>>> for TreeActor {
+    type Result = ();
+
+    fn handle(&mut self, envelope: Envelope<Ask<Stop, ()>>, ctx: &mut Context<Self>) {
+        let (Stop, replier) = envelope.open().open();
+        self.stopping = Some(replier);
+        ctx.run_later(STOP_PATIENCE, |tree, ctx| tree.leave(ctx));
+        self.settle(ctx);
+    }
+}
+
+impl Handler<Envelope<Crash>> for TreeActor {
+    type Result = ();
+
+    fn handle(&mut self, envelope: Envelope<Crash>, _: &mut Context<Self>) {
+        envelope.open().strike(ActorName::Tree);
+    }
+}

@@ -1,0 +1,150 @@
+//! The consensus client hands over blocks.
+
+use moorline_messages::{ActorName, Body, StoreRequest, TreeVerdict};
+
+use super::rig::{Rig, child, grow, hash, names, spec, with_payload_trigger};
+use crate::core::INVALID_HITS_MAX;
+
+#[test]
+fn on_top_of_the_chain_syncing_beside_it_accepted() {
+    let chain = grow(spec().genesis(), 10, 0);
+    let side = grow(&chain[7].header, 2, 1);
+    let mut rig = Rig::at_tip(&chain[..9]);
+    assert_eq!(rig.new_payload(&chain[9]), TreeVerdict::Syncing);
+    assert_eq!(rig.new_payload(&side[1]), TreeVerdict::Syncing);
+    assert_eq!(rig.new_payload(&side[0]), TreeVerdict::Accepted);
+    assert_eq!(rig.new_payload(&side[1]), TreeVerdict::Accepted);
+    assert_eq!(rig.new_payload(&chain[3]), TreeVerdict::Syncing);
+    rig.expect_silence();
+}
+
+#[test]
+fn a_payload_is_written_once_and_nothing_is_asked_for() {
+    let mut rig = Rig::at_genesis();
+    let chain = grow(&rig.genesis(), 10, 0);
+    for _ in 0..3 {
+        assert_eq!(rig.new_payload(&chain[9]), TreeVerdict::Syncing);
+    }
+    assert_eq!(rig.payloads, names(&chain[9..]));
+    rig.expect_silence();
+}
+
+#[test]
+fn what_breaks_a_rule_is_invalid_and_so_is_what_lies_above_it() {
+    let chain = grow(spec().genesis(), 10, 0);
+    let bad = child(&chain[9].header, 0, |header| header.base_fee_per_gas = Some(1));
+    let above = grow(&bad.header, 2, 0);
+    let mut rig = Rig::at_tip(&chain);
+    for block in [&bad, &above[0], &above[1], &bad] {
+        assert!(matches!(rig.new_payload(block), TreeVerdict::Invalid { .. }));
+    }
+    assert!(matches!(rig.forkchoice(hash(&above[1])), TreeVerdict::Invalid { .. }));
+    assert!(rig.payloads.is_empty());
+    rig.expect_silence();
+}
+
+#[test]
+fn a_rule_that_needs_no_parent_is_judged_at_once() {
+    let mut rig = Rig::at_genesis();
+    let chain = grow(&rig.genesis(), 10, 0);
+    let bad = child(&chain[5].header, 0, |header| header.gas_used = header.gas_limit + 1);
+    assert!(matches!(rig.new_payload(&bad), TreeVerdict::Invalid { .. }));
+    let mut hollow = chain[7].clone();
+    hollow.body = Body { transactions: vec![Default::default()], ..(*hollow.body).clone() }.into();
+    assert!(matches!(rig.new_payload(&hollow), TreeVerdict::Invalid { .. }));
+}
+
+#[test]
+fn buffered_children_of_what_turns_out_invalid_are_invalid_too() {
+    let chain = grow(spec().genesis(), 10, 0);
+    let bad = child(&chain[9].header, 0, |header| header.timestamp = 0);
+    let above = grow(&bad.header, 3, 0);
+    let mut rig = Rig::at_tip(&chain);
+    for block in &above {
+        assert_eq!(rig.new_payload(block), TreeVerdict::Syncing);
+    }
+    assert!(matches!(rig.new_payload(&bad), TreeVerdict::Invalid { .. }));
+    for block in &above {
+        assert!(matches!(rig.new_payload(block), TreeVerdict::Invalid { .. }));
+        assert!(matches!(rig.forkchoice(hash(block)), TreeVerdict::Invalid { .. }));
+    }
+    rig.expect_silence();
+}
+
+#[test]
+fn a_verdict_is_judged_anew_after_it_was_given_often() {
+    let mut rig = Rig::at_genesis();
+    let chain = grow(&rig.genesis(), 10, 0);
+    let bad = child(&chain[5].header, 0, |header| header.extra_data = vec![0; 33].into());
+    assert!(matches!(rig.new_payload(&bad), TreeVerdict::Invalid { .. }));
+    for _ in 0..INVALID_HITS_MAX {
+        assert!(matches!(rig.forkchoice(hash(&bad)), TreeVerdict::Invalid { .. }));
+    }
+    // forgiven, so its block is fetched and judged once more
+    assert_eq!(rig.forkchoice(hash(&bad)), TreeVerdict::Syncing);
+    let set = rig.expect_download_set(hash(&bad));
+    rig.deliver(set, std::slice::from_ref(&bad), 0);
+    assert!(matches!(rig.forkchoice(hash(&bad)), TreeVerdict::Invalid { .. }));
+}
+
+#[test]
+fn with_the_payload_trigger_a_disconnected_payload_fetches_its_ancestors() {
+    let mut rig = Rig::at_genesis_with(with_payload_trigger);
+    let chain = grow(&rig.genesis(), 10, 0);
+    assert_eq!(rig.new_payload(&chain[8]), TreeVerdict::Syncing);
+    let range = rig.expect_download_range(&chain[7], 8);
+    rig.deliver(range, &chain[..3], 5);
+    rig.expect_canonical(&chain[..3]);
+    // named after all: nothing more is asked for
+    rig.new_payload(&chain[9]);
+    rig.follow(&chain[9]);
+    rig.expect_silence();
+    rig.deliver(range, &chain[3..8], 0);
+    rig.expect_canonical(&chain[3..]);
+    rig.expect_synced(&chain[9]);
+}
+
+#[test]
+fn what_a_payload_fetched_is_canonical_only_once_it_is_named() {
+    let mut rig = Rig::at_genesis_with(with_payload_trigger);
+    let chain = grow(&rig.genesis(), 20, 0);
+    rig.new_payload(&chain[0]);
+    rig.follow(&chain[0]);
+    rig.expect_canonical(&chain[..1]);
+    assert_eq!(rig.new_payload(&chain[9]), TreeVerdict::Syncing);
+    let range = rig.expect_download_range(&chain[8], 8);
+    rig.deliver(range, &chain[1..9], 0);
+    rig.expect_silence();
+    rig.follow(&chain[9]);
+    rig.expect_canonical(&chain[1..10]);
+    rig.expect_synced(&chain[9]);
+}
+
+#[test]
+fn a_slow_store_is_not_flooded_with_payloads() {
+    let mut rig = Rig::at_genesis();
+    let chain = grow(&rig.genesis(), 400, 0);
+    rig.store_answers = false;
+    for block in &chain {
+        assert_eq!(rig.new_payload(block), TreeVerdict::Syncing);
+    }
+    assert_eq!(rig.payloads.len(), 256);
+    // what was not written does not count as here
+    rig.follow(&chain[399]);
+    rig.expect_download_set(hash(&chain[399]));
+}
+
+#[test]
+fn a_crashed_store_is_asked_again_for_what_it_owes() {
+    let mut rig = Rig::at_genesis();
+    let chain = grow(&rig.genesis(), 3, 0);
+    rig.store_answers = false;
+    for block in &chain {
+        rig.new_payload(block);
+    }
+    rig.follow(&chain[2]);
+    let owed: Vec<StoreRequest> = rig.store.drain(..).collect();
+    assert_eq!(owed.len(), 4);
+    rig.restart(ActorName::Store);
+    assert_eq!(rig.store.drain(..).collect::<Vec<_>>(), owed);
+}
