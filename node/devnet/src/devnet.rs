@@ -1,0 +1,48 @@
+//! Several peers over one chain.
+
+use std::{io, sync::Arc, time::Duration};
+
+use alloy_primitives::keccak256;
+use moorline_messages::NodeRecord;
+use moorline_rules::ChainSpec;
+
+use crate::{Behaviour, Chain, Peer, PeerConfig};
+
+/// Peers that serve the same chain. Dropping it stops them.
+#[derive(Debug)]
+pub struct Devnet {
+    peers: Vec<Peer>,
+}
+
+impl Devnet {
+    /// Starts one peer for each behaviour and delay, in this order. The same place in the order
+    /// always has the same node id.
+    pub async fn start(
+        chain: Arc<dyn Chain>,
+        spec: Arc<ChainSpec>,
+        mix: impl IntoIterator<Item = (Behaviour, Duration)>,
+    ) -> io::Result<Self> {
+        let mut peers = Vec::new();
+        for (place, (behaviour, delay)) in mix.into_iter().enumerate() {
+            let key = keccak256(format!("moorline devnet peer {place}")).0;
+            let config = PeerConfig::new(Arc::clone(&chain), Arc::clone(&spec));
+            peers.push(Peer::start(PeerConfig { behaviour, delay, key, ..config }).await?);
+        }
+        Ok(Self { peers })
+    }
+
+    /// The peers, in the order in which they were asked for.
+    pub fn peers(&self) -> &[Peer] {
+        &self.peers
+    }
+
+    /// Where to dial them, in the same order.
+    pub fn records(&self) -> Vec<NodeRecord> {
+        self.peers.iter().map(Peer::record).collect()
+    }
+
+    /// Stops all of them; their counters stay readable.
+    pub fn stop(&self) {
+        self.peers.iter().for_each(Peer::stop);
+    }
+}

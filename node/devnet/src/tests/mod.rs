@@ -1,0 +1,5 @@
+//! The crate's promises, as tests.
+
+mod chain;
+mod generator;
+mod peer;
