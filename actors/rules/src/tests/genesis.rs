@@ -94,6 +94,9 @@ fn forks_in_force_at_genesis_add_their_empty_fields() {
     assert_eq!(header.block_access_list_hash, Some(EMPTY_OMMER_ROOT_HASH));
     assert_eq!(header.slot_number, Some(0));
 
+    let bare = ChainSpec::from_genesis_json(r#"{"config": {"chainId": 7}, "alloc": {}}"#).unwrap();
+    assert_eq!(bare.genesis().gas_limit, 4_712_388);
+    assert_eq!(bare.genesis().base_fee_per_gas, None);
     let header = spec_with(json!({"shanghaiTime": 17})).unwrap().genesis().inner().clone();
     assert_eq!(header.withdrawals_root, None);
 }
