@@ -1,15 +1,13 @@
 //! What the store was asked to write and has not yet confirmed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use moorline_messages::{ActorName, BlockNumHash, Forkchoice, RequestId, StoreBatch, StoreRequest};
-use moorline_messages::{Block, Weigh};
+use moorline_messages::{
+    ActorName, Block, BlockNumHash, Forkchoice, RequestId, StoreBatch, StoreRequest, Weigh,
+};
 
 /// Canonical blocks in one batch.
 pub(crate) const CANONICAL_PER_BATCH_MAX: usize = 512;
-
-/// Batches that move the tip and are not confirmed yet; further ones wait and grow together.
-pub(crate) const CANONICAL_IN_FLIGHT_MAX: usize = 4;
 
 /// Canonical blocks that may wait for a batch.
 pub(crate) const CANONICAL_PENDING_MAX: usize = 65_536;
@@ -35,7 +33,7 @@ impl Ledger {
 
     /// Every move of the tip is on disk.
     pub(crate) fn is_tip_settled(&self) -> bool {
-        self.canonical.is_empty() && self.canonical_in_flight() == 0
+        self.canonical.is_empty() && !self.is_tip_moving()
     }
 
     pub(crate) fn is_waiting(&self) -> bool {
@@ -78,18 +76,29 @@ impl Ledger {
         )
     }
 
-    /// Sends the next batch of what waits, if there is one and not too many are out.
+    /// Sends the next batch of what waits. One that moves the tip goes alone and after the payloads it
+    /// names: should the store lose one of them, what came later must not have overtaken it.
     pub(crate) fn next(&mut self, ids: &mut RequestId) -> Option<StoreRequest> {
-        let canonical = if self.canonical_in_flight() < CANONICAL_IN_FLIGHT_MAX {
-            let count = self.canonical.len().min(CANONICAL_PER_BATCH_MAX);
-            self.canonical.drain(..count).collect()
-        } else {
-            Vec::new()
-        };
-        let told = self.in_flight.values().any(|batch| batch.forkchoice.is_some());
-        let forkchoice = if told && canonical.is_empty() { None } else { self.forkchoice.take() };
+        let count = if self.is_tip_moving() { 0 } else { self.written() };
+        let canonical = self.canonical.drain(..count).collect();
+        let is_told = self.in_flight.values().any(|batch| batch.forkchoice.is_some());
+        let forkchoice = if is_told { None } else { self.forkchoice.take() };
         let batch = StoreBatch { canonical, forkchoice, ..StoreBatch::default() };
         (!batch.is_empty()).then(|| self.send(ids.take(), batch))
+    }
+
+    /// How many of the canonical blocks that wait may go into the next batch.
+    fn written(&self) -> usize {
+        let unwritten: BTreeSet<BlockNumHash> = self
+            .in_flight
+            .values()
+            .flat_map(|batch| batch.bodies.iter().map(|(name, _)| *name))
+            .collect();
+        self.canonical
+            .iter()
+            .take(CANONICAL_PER_BATCH_MAX)
+            .take_while(|name| !unwritten.contains(name))
+            .count()
     }
 
     /// A batch is on disk. False if it was none of ours.
@@ -106,8 +115,8 @@ impl Ledger {
         self.in_flight.iter().map(|(id, batch)| Self::request(*id, batch.clone()))
     }
 
-    fn canonical_in_flight(&self) -> usize {
-        self.in_flight.values().filter(|batch| !batch.canonical.is_empty()).count()
+    fn is_tip_moving(&self) -> bool {
+        self.in_flight.values().any(|batch| !batch.canonical.is_empty())
     }
 
     fn send(&mut self, id: RequestId, batch: StoreBatch) -> StoreRequest {

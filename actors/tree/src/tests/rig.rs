@@ -245,6 +245,10 @@ impl Rig {
         self.step(Input::Downloaded(DownloadOutcome::Failed { request, reason }));
     }
 
+    pub(super) fn confirm(&mut self, request: RequestId) {
+        self.step(Input::Stored(StoreOutcome::Persisted { request }));
+    }
+
     pub(super) fn fail_store(&mut self, request: RequestId) {
         let error = StoreError::Io("the cable is out".to_owned());
         self.step(Input::Stored(StoreOutcome::Failed { request, error }));
