@@ -17,9 +17,12 @@
 //! - Forkchoice updates enter the tree's queue in the order in which they arrive. HTTP only: over a
 //!   WebSocket, calls of one connection would race.
 //!
+//! [`EngineClient`] is the other side, for commands that play the consensus client.
+//!
 //! Nothing is kept here, so a restart loses the calls at hand and no more.
 
 mod auth;
+mod client;
 mod errors;
 mod forkchoice;
 mod jwt;
@@ -32,6 +35,7 @@ mod status;
 #[allow(clippy::arithmetic_side_effects)]
 mod tests;
 
+pub use client::{EngineClient, EngineClientError};
 pub use jwt::{JwtSecret, JwtSecretError, TokenError};
 pub use methods::{TREE_WAIT, TreePort};
 pub use server::{EngineConfig, EngineError, EngineHandle, EngineServer};

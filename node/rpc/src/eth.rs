@@ -28,6 +28,10 @@ pub const STORE_WAIT: Duration = Duration::from_secs(5);
 /// `schemas/block.yaml`).
 const UNKNOWN_BLOCK_CODE: i32 = -39001;
 
+/// A block that the chain has and this node has not, because it lies below where it began
+/// (execution-apis, `eth/block.yaml`).
+const PRUNED_HISTORY_CODE: i32 = 4444;
+
 /// How far the node is, as whoever watches the tree and the downloader knows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -136,9 +140,19 @@ impl Eth {
                 StoredBlock { block, canonical: true } => show(block, full).await.map(Some),
                 StoredBlock { canonical: false, .. } => Ok(None),
             },
-            StoreAnswer::Block(None) => Ok(None),
+            StoreAnswer::Block(None) => self.why_missing(block).await.map(|()| None),
             _ => Err(internal("the store answered another question")),
         }
+    }
+
+    /// An error for a height below the lowest block that is kept; otherwise the block is unknown.
+    async fn why_missing(&self, block: HashOrNumber) -> Result<(), ErrorObjectOwned> {
+        let HashOrNumber::Number(number) = block else { return Ok(()) };
+        let status = self.status().await?;
+        if number < status.earliest.min(status.tip.number) {
+            return Err(error(PRUNED_HISTORY_CODE, "pruned history unavailable".to_owned()));
+        }
+        Ok(())
     }
 
     async fn status(&self) -> Result<StoreStatus, ErrorObjectOwned> {

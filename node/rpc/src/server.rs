@@ -15,12 +15,13 @@ use tower::ServiceBuilder;
 
 /// Largest request, in bytes: these methods take a hash and a flag, a batch of them a few more.
 const REQUEST_BODY_MAX_BYTES: u32 = 5 << 20;
-/// Largest response, in bytes: a block of the greatest gas limit in full, hex doubled.
-const RESPONSE_BODY_MAX_BYTES: u32 = 128 << 20;
+/// Largest response, in bytes: EIP-7934 holds a block to 8 MiB, which hexadecimal digits double; the
+/// rest is room for the names of its fields, and for a few blocks in a batch.
+const RESPONSE_BODY_MAX_BYTES: u32 = 64 << 20;
 /// Calls in one batch.
 const BATCH_MAX_CALLS: u32 = 1_000;
 /// Connections at a time.
-const CONNECTIONS_MAX: u32 = 500;
+const CONNECTIONS_MAX: u32 = 100;
 /// Names this port may be called by. Another name in `Host` is a web page that was rebound to this
 /// machine.
 const LOCAL_HOSTS: [&str; 3] = ["localhost:*", "127.0.0.1:*", "[::1]:*"];

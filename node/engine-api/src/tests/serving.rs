@@ -7,7 +7,9 @@ use moorline_kit::{Limit, Probe};
 use serde_json::json;
 
 use super::{Rig, SECRET, TreeAsk, expect_error, spec};
-use crate::{EngineConfig, EngineError, EngineServer, TREE_WAIT};
+use crate::{
+    EngineClient, EngineClientError, EngineConfig, EngineError, EngineServer, JwtSecret, TREE_WAIT,
+};
 
 #[tokio::test]
 async fn capabilities_are_what_is_served_and_nothing_else() {
@@ -74,6 +76,32 @@ async fn a_port_in_use_is_named_and_a_stopped_server_frees_it() {
     assert!(error.to_string().starts_with(&sentence), "{error}");
     rig.handle.stop().await;
     assert_eq!(start().await.unwrap().local_addr(), rig.addr);
+}
+
+#[tokio::test]
+async fn our_own_client_is_let_in_and_tells_failures_apart() {
+    let rig = Rig::new().await;
+    let client = EngineClient::new(rig.addr, SECRET);
+    assert_eq!(client.call("eth_chainId", json!([])).await.unwrap(), "0x63");
+    let error = client.call("engine_newPayloadV1", json!([])).await.unwrap_err();
+    assert!(matches!(error, EngineClientError::Rpc { code: -32602, .. }), "{error}");
+
+    let stranger = EngineClient::new(rig.addr, JwtSecret::new([8; 32]));
+    let error = stranger.call("eth_chainId", json!([])).await.unwrap_err();
+    assert!(matches!(error, EngineClientError::Refused { status: 401, .. }), "{error}");
+
+    rig.handle.stop().await;
+    let error = client.call("eth_chainId", json!([])).await.unwrap_err();
+    assert!(matches!(error, EngineClientError::Connection { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn our_own_client_waits_no_longer_than_the_specification_gives() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = EngineClient::new(silent.local_addr().unwrap(), SECRET);
+    tokio::time::pause();
+    let error = client.call("eth_chainId", json!([])).await.unwrap_err();
+    assert!(matches!(error, EngineClientError::TimedOut { waited_ms: 8_000, .. }), "{error}");
 }
 
 #[test]

@@ -27,6 +27,7 @@ struct Holdings {
     side: Vec<Block>,
     safe: B256,
     finalized: B256,
+    earliest: u64,
     damaged: bool,
 }
 
@@ -39,7 +40,7 @@ impl Holdings {
         match query {
             StoreQuery::Status => Ok(StoreAnswer::Status(StoreStatus {
                 genesis: B256::ZERO,
-                earliest: 1,
+                earliest: self.earliest,
                 tip,
                 forkchoice: Forkchoice {
                     head: tip.hash,
@@ -275,6 +276,22 @@ async fn unknown_and_side_blocks_are_null() {
         let side = rig.expect_result("eth_getBlockByHash", json!([hash, full])).await;
         assert_eq!(side, Value::Null);
     }
+}
+
+#[tokio::test]
+async fn heights_below_the_lowest_block_here_are_pruned_history() {
+    let Some(chain) = geth_chain() else { return };
+    let canonical = chain[500..].to_vec();
+    let rig = Rig::holding(Holdings { canonical, earliest: 501, ..Holdings::default() }).await;
+    for number in ["0x1", "0x1f4"] {
+        let params = json!([number, false]);
+        let (code, message) = rig.expect_error("eth_getBlockByNumber", params).await;
+        assert_eq!((code, message.as_str()), (4444, "pruned history unavailable"), "{number}");
+    }
+    let lowest = rig.expect_result("eth_getBlockByNumber", json!(["0x1f5", false])).await;
+    assert_eq!(lowest["number"], "0x1f5");
+    let above = rig.expect_result("eth_getBlockByNumber", json!(["0x259", false])).await;
+    assert_eq!(above, Value::Null);
 }
 
 #[tokio::test]
