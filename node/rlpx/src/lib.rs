@@ -35,6 +35,7 @@ pub use connection::{
     Connection, LocalStatus, Message, MessageReader, MessageWriter, Received, Timeouts,
 };
 pub use error::ConnectionError;
+pub use eth::EthMessage;
 pub use key::{KeyError, node_id, random_key};
 pub use network::{Network, NetworkConfig, NetworkError, NetworkHandle};
 pub use rlp::RlpError;

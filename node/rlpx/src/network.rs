@@ -385,3 +385,9 @@ async fn obey(
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod rig;
+#[cfg(test)]
+mod tests;

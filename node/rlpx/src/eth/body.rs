@@ -17,6 +17,7 @@ pub const MAX_WITHDRAWALS_PER_MESSAGE: usize = 16_384;
 /// Transaction types are below this (EIP-2718); RLP lists begin at 0xc0.
 const FIRST_NON_TYPE: u8 = 0x80;
 const FIRST_LIST: u8 = 0xc0;
+const EMPTY_LIST: u8 = 0xc0;
 
 /// Items that one message may still bring.
 struct Allowance {
@@ -85,6 +86,7 @@ fn read_withdrawals(mut items: Items, allowed: &mut usize) -> Result<Vec<Withdra
 }
 
 /// Appends a body as `BlockBodies` carries it: `[transactions, ommers]`, and withdrawals if any.
+/// Ommers of no bytes at all count as none.
 pub fn encode_body(body: &Body, out: &mut BytesMut) {
     out.extend(list_of(|out| {
         out.extend(list_of(|out| {
@@ -92,7 +94,8 @@ pub fn encode_body(body: &Body, out: &mut BytesMut) {
                 put_transaction(transaction, out);
             }
         }));
-        out.put_slice(&body.ommers);
+        let none = body.ommers.is_empty();
+        out.put_slice(if none { &[EMPTY_LIST] } else { &body.ommers });
         if let Some(withdrawals) = &body.withdrawals {
             withdrawals.encode(out);
         }
