@@ -14,6 +14,9 @@ pub enum Conduct {
     Served,
     /// It sent nothing: it does not have the items, or will not part with them.
     Lacked,
+    /// Headers by number that turned out not to lead down from the trusted head. The peer may follow
+    /// another branch in good faith.
+    OtherBranch,
     /// Headers that do not start at the one asked for.
     WrongAnchor,
     /// Headers that do not link to one another, or to what is already proved, by parent hash.
@@ -28,7 +31,7 @@ impl Conduct {
     /// Whose fault such an answer is.
     pub const fn blame(self) -> Blame {
         match self {
-            Self::Served | Self::Lacked => Blame::Nobody,
+            Self::Served | Self::Lacked | Self::OtherBranch => Blame::Nobody,
             Self::WrongAnchor | Self::BrokenLink | Self::UnaskedBody | Self::TooMany => Blame::Peer,
         }
     }

@@ -1,0 +1,219 @@
+//! The shell: translates messages, steps the core, dispatches what it wants done.
+
+use std::sync::Arc;
+
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Supervised,
+    fut::wrap_future,
+};
+use moorline_kit::{Alarm, Ask, Crash, Envelope, Outlet, Stop};
+use moorline_messages::{
+    ActorName, DownloadOutcome, FetchOutcome, FetchRequest, FetchedItems, Lifecycle, PeerReport,
+    RequestId, StoreOutcome, StoreRequest, TreeEvent,
+};
+use moorline_rules::{ChainSpec, body::key_of};
+
+use crate::{
+    core::{Budget, DownloaderCore, Effect, Input},
+    ports::Ports,
+};
+
+/// What a downloader is built from, and rebuilt from after a panic.
+#[derive(Clone, Debug)]
+pub struct DownloaderConfig {
+    /// The chain's rules.
+    pub spec: Arc<ChainSpec>,
+    /// Bounds.
+    pub budget: Budget,
+}
+
+/// Fetch it, prove it.
+pub struct DownloaderActor {
+    config: DownloaderConfig,
+    incarnation: u32,
+    core: DownloaderCore,
+    alarm: Alarm,
+    ports: Ports,
+    outcomes: Outlet<DownloadOutcome>,
+    fetches: Outlet<FetchRequest>,
+    reports: Outlet<PeerReport>,
+    store: Outlet<StoreRequest>,
+    effects: Vec<Effect>,
+}
+
+impl DownloaderActor {
+    /// A downloader that knows nothing yet.
+    pub fn new(config: DownloaderConfig, ports: Ports) -> Self {
+        Self {
+            core: core_of(&config, 0),
+            config,
+            incarnation: 0,
+            alarm: Alarm::default(),
+            outcomes: Outlet::new(ports.outcomes.clone()),
+            fetches: Outlet::new(ports.fetches.clone()),
+            reports: Outlet::new(ports.reports.clone()),
+            store: Outlet::new(ports.store.clone()),
+            ports,
+            effects: Vec::new(),
+        }
+    }
+
+    fn step(&mut self, input: Input, ctx: &mut Context<Self>) {
+        let now = moorline_kit::now();
+        let mut effects = std::mem::take(&mut self.effects);
+        self.core.handle(now, input, &mut effects);
+        for effect in effects.drain(..) {
+            self.dispatch(effect);
+        }
+        if self.outcomes.retry_in().is_some() {
+            self.core.handle(now, Input::TreeHasRoom(false), &mut effects);
+            effects.drain(..).for_each(|effect| self.dispatch(effect));
+        }
+        self.effects = effects;
+        let retry = [
+            self.outcomes.retry_in(),
+            self.fetches.retry_in(),
+            self.reports.retry_in(),
+            self.store.retry_in(),
+        ];
+        let retry = retry.into_iter().flatten().min().and_then(|wait| now.checked_add(wait));
+        let core = self.core.next_wakeup(now).map(|(at, _)| at);
+        self.alarm.set(ctx, core.into_iter().chain(retry).min(), Self::ring);
+    }
+
+    fn ring(&mut self, ctx: &mut Context<Self>) {
+        self.alarm.clear();
+        self.outcomes.flush();
+        self.fetches.flush();
+        self.reports.flush();
+        self.store.flush();
+        if self.outcomes.retry_in().is_none() {
+            self.step(Input::TreeHasRoom(true), ctx);
+        }
+        self.step(Input::Wakeup, ctx);
+    }
+
+    fn dispatch(&mut self, effect: Effect) {
+        match effect {
+            Effect::Tell(outcome) => {
+                if let DownloadOutcome::Failed { request, reason } = &outcome {
+                    tracing::warn!(%request, %reason, "download failed");
+                }
+                self.outcomes.tell(outcome);
+            }
+            Effect::Fetch(request) => self.fetches.tell(request),
+            Effect::Report(report) => self.reports.tell(report),
+            Effect::Store(request) => self.store.tell(request),
+            // a watcher that is behind needs only the next one
+            Effect::Progress(report) => drop(self.ports.progress.tell(report)),
+        }
+    }
+
+    /// Computes the keys of bodies where the work does not hold up the mailbox.
+    fn prove_bodies(&self, outcome: FetchOutcome, ctx: &mut Context<Self>) {
+        let FetchOutcome { id: fetch, peer: Some(peer), result: Ok(FetchedItems::Bodies(bodies)) } =
+            outcome
+        else {
+            return;
+        };
+        let keys = tokio::task::spawn_blocking(move || {
+            bodies.into_iter().map(|body| (key_of(&body), body)).collect()
+        });
+        ctx.spawn(wrap_future::<_, Self>(keys).map(move |keys, actor, ctx| match keys {
+            Ok(bodies) => actor.step(Input::Bodies { fetch, peer, bodies }, ctx),
+            Err(error) => {
+                tracing::warn!(%error, "the proof of an answer was abandoned");
+                let error = moorline_messages::FetchError::Disconnected;
+                actor.step(Input::FetchFailed { fetch, peer: Some(peer), error }, ctx);
+            }
+        }));
+    }
+}
+
+fn core_of(config: &DownloaderConfig, incarnation: u32) -> DownloaderCore {
+    let first_id = RequestId::first_of(incarnation);
+    DownloaderCore::new(Arc::clone(&config.spec), config.budget, first_id)
+}
+
+impl Actor for DownloaderActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.step(Input::Started, ctx);
+    }
+}
+
+impl Supervised for DownloaderActor {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        self.incarnation = self.incarnation.saturating_add(1);
+        self.core = core_of(&self.config, self.incarnation);
+        self.alarm.clear();
+    }
+}
+
+impl Handler<Envelope<TreeEvent>> for DownloaderActor {
+    type Result = ();
+
+    fn handle(&mut self, envelope: Envelope<TreeEvent>, ctx: &mut Context<Self>) {
+        let TreeEvent::Download(request) = envelope.open();
+        self.step(Input::Request(request), ctx);
+    }
+}
+
+impl Handler<Envelope<FetchOutcome>> for DownloaderActor {
+    type Result = ();
+
+    fn handle(&mut self, envelope: Envelope<FetchOutcome>, ctx: &mut Context<Self>) {
+        let outcome = envelope.open();
+        let (fetch, peer) = (outcome.id, outcome.peer);
+        match (outcome.result, peer) {
+            (Ok(FetchedItems::Headers(headers)), Some(peer)) => {
+                self.step(Input::Headers { fetch, peer, headers }, ctx);
+            }
+            (result @ Ok(FetchedItems::Bodies(_)), Some(_)) => {
+                self.prove_bodies(FetchOutcome { id: fetch, peer, result }, ctx);
+            }
+            (Err(error), peer) => self.step(Input::FetchFailed { fetch, peer, error }, ctx),
+            (Ok(_), None) => {}
+        }
+    }
+}
+
+impl Handler<Envelope<StoreOutcome>> for DownloaderActor {
+    type Result = ();
+
+    fn handle(&mut self, envelope: Envelope<StoreOutcome>, ctx: &mut Context<Self>) {
+        let outcome = envelope.open();
+        if let StoreOutcome::Failed { request, error } = &outcome {
+            tracing::error!(%request, %error, "the store could not do it, trying again");
+        }
+        self.step(Input::Stored(outcome), ctx);
+    }
+}
+
+impl Handler<Envelope<Lifecycle>> for DownloaderActor {
+    type Result = ();
+
+    fn handle(&mut self, envelope: Envelope<Lifecycle>, ctx: &mut Context<Self>) {
+        let Lifecycle::Restarted { actor, .. } = envelope.open();
+        self.step(Input::Restarted(actor), ctx);
+    }
+}
+
+impl Handler<Envelope<Ask<Stop, ()>>> for DownloaderActor {
+    type Result = ();
+
+    fn handle(&mut self, envelope: Envelope<Ask<Stop, ()>>, ctx: &mut Context<Self>) {
+        let (Stop, replier) = envelope.open().open();
+        replier.answer(());
+        ctx.stop();
+    }
+}
+
+impl Handler<Envelope<Crash>> for DownloaderActor {
+    type Result = ();
+
+    fn handle(&mut self, envelope: Envelope<Crash>, _: &mut Context<Self>) {
+        envelope.open().strike(ActorName::Downloader)
+    }
+}

@@ -1,0 +1,331 @@
+//! The one registry of bodies that are wanted, forks included: none is asked for twice at a time.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::Instant,
+};
+
+use moorline_messages::{
+    BlockNumHash, Body, Conduct, DownloadFailure, FetchItems, PeerId, RequestId, SealedHeader,
+    Weigh,
+};
+use moorline_rules::{
+    ChainSpec,
+    body::{BodyKey, body_key, validate_body},
+};
+
+use super::{descent::Ask, retry::Retry};
+
+/// Size at which an answer is aimed, below the 2 MiB at which peers stop (devp2p eth, soft limit).
+const ANSWER_BYTES_AIM: usize = 1_500_000;
+
+/// The size a body is taken to have before any was seen.
+const FIRST_GUESS_BYTES: usize = 32 * 1024;
+
+/// Failures that one answer or one call may bring up; the rest follow at the next.
+const FAILURES_MAX: usize = 16;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// In the queue, or waiting to be retried.
+    Wanted,
+    Asked(RequestId),
+    /// Proved, and on its way to the disk.
+    Writing,
+}
+
+#[derive(Debug)]
+struct Wanted {
+    header: Arc<SealedHeader>,
+    key: BodyKey,
+    urgent: bool,
+    retry: Retry,
+    state: State,
+}
+
+/// A body that matched its header.
+#[derive(Debug)]
+pub(super) struct Proved {
+    pub(super) block: BlockNumHash,
+    pub(super) body: Arc<Body>,
+}
+
+/// What an answer came to.
+#[derive(Debug, Default)]
+pub(super) struct Harvest {
+    pub(super) proved: Vec<Proved>,
+    pub(super) conduct: Option<Conduct>,
+    pub(super) failures: Vec<(BlockNumHash, DownloadFailure)>,
+    /// Bodies that nobody wanted any more.
+    pub(super) unneeded: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Bodies {
+    wanted: BTreeMap<BlockNumHash, Wanted>,
+    ready: VecDeque<BlockNumHash>,
+    waiting: BTreeSet<(Instant, BlockNumHash)>,
+    /// With the key each body must have, which outlives the wish for it.
+    asked: BTreeMap<RequestId, Vec<(BlockNumHash, BodyKey)>>,
+    mean_bytes: usize,
+}
+
+impl Bodies {
+    pub(super) const fn new() -> Self {
+        Self {
+            wanted: BTreeMap::new(),
+            ready: VecDeque::new(),
+            waiting: BTreeSet::new(),
+            asked: BTreeMap::new(),
+            mean_bytes: FIRST_GUESS_BYTES,
+        }
+    }
+
+    /// Registers a body; an urgent one goes first. One that is registered already stays as it is.
+    pub(super) fn want(&mut self, header: &Arc<SealedHeader>, urgent: bool) {
+        let block = BlockNumHash::of(header);
+        let ready = &mut self.ready;
+        self.wanted.entry(block).or_insert_with(|| {
+            if urgent {
+                ready.push_front(block);
+            } else {
+                ready.push_back(block);
+            }
+            Wanted {
+                header: Arc::clone(header),
+                key: body_key(header),
+                urgent,
+                retry: Retry::default(),
+                state: State::Wanted,
+            }
+        });
+    }
+
+    /// How many body fetches are out.
+    pub(super) fn asked_fetches(&self) -> usize {
+        self.asked.len()
+    }
+
+    /// Bytes that the answers under way will probably bring.
+    pub(super) fn expected_bytes(&self) -> usize {
+        self.asked.len().saturating_mul(ANSWER_BYTES_AIM)
+    }
+
+    /// Forgets whatever no download wants any more.
+    pub(super) fn retain(&mut self, still_wanted: impl Fn(&BlockNumHash) -> bool) {
+        self.wanted.retain(|block, _| still_wanted(block));
+        let wanted = &self.wanted;
+        self.ready.retain(|block| wanted.contains_key(block));
+        self.waiting.retain(|(_, block)| wanted.contains_key(block));
+    }
+
+    /// It is on disk.
+    pub(super) fn stored(&mut self, block: &BlockNumHash) {
+        self.wanted.remove(block);
+    }
+
+    /// The next request, made of bodies that share a history, oldest wish first.
+    pub(super) fn next_fetch(&mut self, now: Instant, fetch: RequestId) -> Option<(Ask, bool)> {
+        self.wake(now);
+        let most = ANSWER_BYTES_AIM.checked_div(self.mean_bytes).unwrap_or(1);
+        let most = most.clamp(1, FetchItems::MAX_BODIES);
+        let mut asked = Vec::new();
+        let mut history: Option<(Vec<PeerId>, bool)> = None;
+        while asked.len() < most {
+            let Some(block) = self.ready.front().copied() else { break };
+            let Some(wanted) = self.wanted.get_mut(&block).filter(|w| w.state == State::Wanted)
+            else {
+                self.ready.pop_front();
+                continue;
+            };
+            let its_history = (wanted.retry.avoid(), wanted.urgent);
+            if history.as_ref().is_some_and(|history| *history != its_history) {
+                break;
+            }
+            history = Some(its_history);
+            wanted.state = State::Asked(fetch);
+            self.ready.pop_front();
+            asked.push((block, wanted.key));
+        }
+        let (avoid, urgent) = history?;
+        let items = FetchItems::Bodies { blocks: asked.iter().map(|(block, _)| *block).collect() };
+        self.asked.insert(fetch, asked);
+        Some((Ask { items, avoid }, urgent))
+    }
+
+    fn wake(&mut self, now: Instant) {
+        while let Some((at, block)) = self.waiting.first().copied() {
+            if at > now {
+                return;
+            }
+            self.waiting.pop_first();
+            self.ready.push_front(block);
+        }
+    }
+
+    /// When a body that failed may be asked for again.
+    pub(super) fn next_wakeup(&self) -> Option<Instant> {
+        self.waiting.first().map(|(at, _)| *at)
+    }
+
+    /// A fetch brought nothing.
+    pub(super) fn on_failed(
+        &mut self,
+        now: Instant,
+        fetch: RequestId,
+        peer: Option<PeerId>,
+        counts: bool,
+    ) -> Vec<(BlockNumHash, DownloadFailure)> {
+        let asked = self.asked.remove(&fetch).unwrap_or_default();
+        self.put_back(now, fetch, &asked, peer, counts)
+    }
+
+    /// Forgets that anything was asked for: the peer manager lost it. Costs no attempt.
+    pub(super) fn forget_asked(&mut self) {
+        for (fetch, blocks) in std::mem::take(&mut self.asked) {
+            for (block, _) in blocks.iter().rev() {
+                let wanted = self.wanted.get_mut(block);
+                if let Some(wanted) = wanted.filter(|w| w.state == State::Asked(fetch)) {
+                    wanted.state = State::Wanted;
+                    self.ready.push_front(*block);
+                }
+            }
+        }
+    }
+
+    fn put_back(
+        &mut self,
+        now: Instant,
+        fetch: RequestId,
+        blocks: &[(BlockNumHash, BodyKey)],
+        peer: Option<PeerId>,
+        counts: bool,
+    ) -> Vec<(BlockNumHash, DownloadFailure)> {
+        let mut failures = Vec::new();
+        for (block, _) in blocks.iter().rev() {
+            let wanted = self.wanted.get_mut(block);
+            let Some(wanted) = wanted.filter(|w| w.state == State::Asked(fetch)) else { continue };
+            wanted.state = State::Wanted;
+            wanted.retry.again(now, peer, counts);
+            if wanted.retry.is_exhausted() && failures.len() < FAILURES_MAX {
+                let attempts = wanted.retry.attempts();
+                let failure = DownloadFailure::Unobtainable { hash: block.hash, attempts };
+                failures.push((*block, failure));
+            }
+            match wanted.retry.due_at().filter(|at| *at > now) {
+                Some(at) => {
+                    self.waiting.insert((at, *block));
+                }
+                None => self.ready.push_front(*block),
+            }
+        }
+        failures
+    }
+
+    /// Matches an answer by root, never by position. `keys` are the keys of `bodies`, computed by
+    /// whoever calls.
+    pub(super) fn on_bodies(
+        &mut self,
+        now: Instant,
+        spec: &ChainSpec,
+        fetch: RequestId,
+        peer: PeerId,
+        answer: Vec<(BodyKey, Arc<Body>)>,
+    ) -> Harvest {
+        let Some(asked) = self.asked.remove(&fetch) else {
+            return Harvest { unneeded: answer.len() as u64, ..Harvest::default() };
+        };
+        let mut harvest = Harvest::default();
+        let by_key = index(&asked);
+        let too_many = answer.len() > asked.len();
+        let empty = answer.is_empty();
+        let mut last_served = None;
+        let mut unasked = false;
+        for (key, body) in answer.into_iter().take(asked.len()) {
+            let Some(positions) = by_key.get(&key) else {
+                unasked = true;
+                break;
+            };
+            self.learn_size(body.weight_bytes());
+            for (position, block) in positions {
+                last_served = last_served.max(Some(*position));
+                self.accept(spec, fetch, *block, &body, &mut harvest);
+            }
+        }
+        harvest.conduct = Some(if too_many {
+            Conduct::TooMany
+        } else if unasked {
+            Conduct::UnaskedBody
+        } else if empty {
+            Conduct::Lacked
+        } else {
+            Conduct::Served
+        });
+        let honest = !too_many && !unasked;
+        self.put_back_rest(now, fetch, peer, &asked, last_served.filter(|_| honest), &mut harvest);
+        harvest
+    }
+
+    /// What was skipped is asked of others; what follows the last body was only cut off.
+    fn put_back_rest(
+        &mut self,
+        now: Instant,
+        fetch: RequestId,
+        peer: PeerId,
+        asked: &[(BlockNumHash, BodyKey)],
+        last_served: Option<usize>,
+        harvest: &mut Harvest,
+    ) {
+        let (skipped, cut) = match last_served {
+            Some(last) => asked.split_at(last.saturating_add(1).min(asked.len())),
+            None => (asked, [].as_slice()),
+        };
+        for (block, _) in cut.iter().rev() {
+            let wanted = self.wanted.get_mut(block);
+            if let Some(wanted) = wanted.filter(|w| w.state == State::Asked(fetch)) {
+                wanted.state = State::Wanted;
+                self.ready.push_front(*block);
+            }
+        }
+        harvest.failures.extend(self.put_back(now, fetch, skipped, Some(peer), true));
+    }
+
+    fn accept(
+        &mut self,
+        spec: &ChainSpec,
+        fetch: RequestId,
+        block: BlockNumHash,
+        body: &Arc<Body>,
+        harvest: &mut Harvest,
+    ) {
+        let Some(wanted) = self.wanted.get_mut(&block) else { return };
+        if wanted.state != State::Asked(fetch) {
+            return;
+        }
+        wanted.state = State::Writing;
+        // no peer's fault: the roots are right
+        match validate_body(spec, &wanted.header, body) {
+            Ok(()) => harvest.proved.push(Proved { block, body: Arc::clone(body) }),
+            Err(breach) => {
+                harvest.failures.push((block, DownloadFailure::Invalid { block, breach }));
+            }
+        }
+    }
+
+    /// An answer's size follows the last bodies seen, one part in sixteen each.
+    fn learn_size(&mut self, bytes: usize) {
+        let sixteenth = |value: usize| value.checked_div(16).unwrap_or(0);
+        let kept = self.mean_bytes.saturating_sub(sixteenth(self.mean_bytes));
+        self.mean_bytes = kept.saturating_add(sixteenth(bytes)).max(16);
+    }
+}
+
+/// Where in the request the bodies of each key stand: equal blocks share one.
+fn index(asked: &[(BlockNumHash, BodyKey)]) -> BTreeMap<BodyKey, Vec<(usize, BlockNumHash)>> {
+    let mut by_key: BTreeMap<BodyKey, Vec<(usize, BlockNumHash)>> = BTreeMap::new();
+    for (position, (block, key)) in asked.iter().enumerate() {
+        by_key.entry(*key).or_default().push((position, *block));
+    }
+    by_key
+}

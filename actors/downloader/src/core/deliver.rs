@@ -1,0 +1,101 @@
+//! From proved parts to delivered blocks.
+
+use std::{sync::Arc, time::Instant};
+
+use moorline_messages::{
+    ActorName, DownloadOutcome, PeerReport, RequestId, SealedHeader, StoreRequest,
+};
+
+use super::{Blocks, DownloaderCore, Effect, chain::Chain, descent::Step};
+
+impl DownloaderCore {
+    /// Moves every download's frontier as far down as what is here allows.
+    pub(super) fn advance(&mut self, effects: &mut Vec<Effect>) {
+        let mut judgements = Vec::new();
+        let mut failed = Vec::new();
+        for at in 0..self.chains.len() {
+            while let Some(chain) = self.chains.get_mut(at) {
+                let (id, request) = (chain.id, chain.request);
+                match chain.descent.advance(&self.spans, &mut judgements) {
+                    Ok(Some(Step::Linked(headers))) => self.keep(id, &headers),
+                    Ok(Some(Step::Adopted(span))) => chain.add_run(span, Blocks::Closed),
+                    Ok(None) => break,
+                    Err(reason) => {
+                        failed.push((request, reason));
+                        break;
+                    }
+                }
+            }
+        }
+        for judged in judgements {
+            let report =
+                PeerReport { peer: judged.peer, request: judged.fetch, conduct: judged.conduct };
+            effects.push(Effect::Report(report));
+        }
+        for (request, reason) in failed {
+            self.fail(request, reason, effects);
+        }
+    }
+
+    /// Delivers what is whole, ascending, as far as the tree has room.
+    pub(super) fn deliver(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let mut at = 0;
+        while at < self.chains.len() {
+            self.deliver_chain(now, at, effects);
+            let ended = self
+                .chains
+                .get(at)
+                .is_some_and(|chain| chain.descent.is_done() && chain.runs.is_empty());
+            if ended {
+                let chain = self.chains.remove(at);
+                self.finish_set(&chain, effects);
+            } else {
+                at = at.saturating_add(1);
+            }
+        }
+    }
+
+    fn deliver_chain(&mut self, now: Instant, at: usize, effects: &mut Vec<Effect>) {
+        while let Some(chain) = self.chains.get_mut(at).filter(|_| self.tree_has_room) {
+            if let Some((span, blocks)) = chain.take_delivery() {
+                let request = chain.request;
+                // from here on the canonical index finds these blocks
+                self.spans.remove(&span.top.hash);
+                let remaining_blocks = chain.undelivered();
+                match self.sets.get_mut(&request) {
+                    Some(done) => done.extend(blocks),
+                    None => effects.push(blocks_outcome(request, blocks, remaining_blocks)),
+                }
+                continue;
+            }
+            // whole, but its headers are not in memory
+            let Some(run) = chain.deliverable() else { return };
+            let id = self.ids.take();
+            run.blocks = Blocks::Reading(id);
+            let (top, limit) = (run.span.top, run.len());
+            let from = ActorName::Downloader;
+            self.read(now, id, StoreRequest::Walk { id, from, top, limit }, effects);
+            return;
+        }
+    }
+
+    /// A set is delivered whole, so that its blocks ascend.
+    fn finish_set(&mut self, ended: &Chain, effects: &mut Vec<Effect>) {
+        let request = ended.request;
+        if self.chains.iter().any(|chain| chain.request == request) {
+            return;
+        }
+        if let Some(mut blocks) = self.sets.remove(&request) {
+            blocks.sort_by_key(|header| (header.number, header.hash()));
+            effects.push(blocks_outcome(request, blocks, 0));
+        }
+    }
+}
+
+fn blocks_outcome(
+    request: RequestId,
+    blocks: Vec<Arc<SealedHeader>>,
+    remaining_blocks: u64,
+) -> Effect {
+    Effect::Tell(DownloadOutcome::Blocks { request, blocks, remaining_blocks })
+}

@@ -1,0 +1,385 @@
+//! Going down from a trusted hash: headers asked of many peers at once, used only once linked.
+
+use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc, time::Instant};
+
+use alloy_primitives::B256;
+use moorline_messages::{
+    BlockNumHash, Breach, Conduct, DownloadFailure, FetchItems, HashOrNumber, PeerId, RequestId,
+    SealedHeader, Span,
+};
+
+use super::retry::Retry;
+
+/// Chunks that may be asked for or held beyond the proved part, of up to 512 headers each.
+const CHUNKS_AHEAD_MAX: usize = 24;
+
+/// The key of the chunk whose height is not known before its first header is here.
+const HEIGHT_UNKNOWN: u64 = u64::MAX;
+
+/// Where the proved part ends: the next block below it.
+#[derive(Clone, Copy, Debug)]
+struct Frontier {
+    hash: B256,
+    /// Known as soon as one header is proved.
+    number: Option<u64>,
+}
+
+#[derive(Debug)]
+enum ChunkState {
+    Wanted,
+    Asked(RequestId),
+    Held { peer: PeerId, fetch: RequestId, headers: Vec<Arc<SealedHeader>> },
+}
+
+#[derive(Debug)]
+struct Chunk {
+    limit: u64,
+    by_hash: bool,
+    retry: Retry,
+    state: ChunkState,
+}
+
+impl Chunk {
+    fn new(limit: u64, by_hash: bool) -> Self {
+        Self { limit, by_hash, retry: Retry::default(), state: ChunkState::Wanted }
+    }
+}
+
+/// A part of the chain that just became proved.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Headers that a peer sent, descending.
+    Linked(Vec<Arc<SealedHeader>>),
+    /// A span that lies in the store.
+    Adopted(Span),
+}
+
+/// What a peer is to be told about itself after its headers met the proved part.
+#[derive(Debug)]
+pub(super) struct Judgement {
+    pub(super) peer: PeerId,
+    pub(super) fetch: RequestId,
+    pub(super) conduct: Conduct,
+}
+
+/// The header phase of one download.
+#[derive(Debug)]
+pub(super) struct Descent {
+    count: u64,
+    frontier: Frontier,
+    /// The lowest height wanted; known with the head's height.
+    floor: Option<u64>,
+    /// By the height of the chunk's highest block.
+    chunks: BTreeMap<u64, Chunk>,
+}
+
+impl Descent {
+    pub(super) const fn new(head: B256, count: u64) -> Self {
+        let frontier = Frontier { hash: head, number: None };
+        Self { count, frontier, floor: None, chunks: BTreeMap::new() }
+    }
+
+    /// Whether every header down to the floor is proved.
+    pub(super) fn is_done(&self) -> bool {
+        matches!((self.frontier.number, self.floor), (Some(number), Some(floor)) if number < floor)
+    }
+
+    /// The lowest height wanted, once the head's height is known.
+    pub(super) const fn floor(&self) -> Option<u64> {
+        self.floor
+    }
+
+    /// The next block to prove.
+    pub(super) const fn next(&self) -> (Option<u64>, B256) {
+        (self.frontier.number, self.frontier.hash)
+    }
+
+    /// How many headers are still to be proved.
+    pub(super) fn remaining(&self) -> u64 {
+        match (self.frontier.number, self.floor) {
+            (Some(number), Some(floor)) => number.saturating_add(1).saturating_sub(floor),
+            _ => self.count,
+        }
+    }
+
+    /// Plans chunks below the frontier. `covered` are heights that a stored span probably covers:
+    /// asking for them by number would fetch again what is there.
+    pub(super) fn plan(&mut self, covered: impl Fn(u64) -> Option<u64>) {
+        let Some((number, floor)) = self.frontier.number.zip(self.floor) else {
+            let limit = self.count.min(FetchItems::MAX_HEADERS);
+            self.chunks.entry(HEIGHT_UNKNOWN).or_insert_with(|| Chunk::new(limit, true));
+            return;
+        };
+        if number < floor {
+            return;
+        }
+        let stop = covered(number).map_or(floor, |top| top.saturating_add(1).max(floor));
+        if !self.chunks.contains_key(&number) {
+            let limit = self.room_below(number, stop);
+            // the frontier's own hash is known, so its chunk can be proved on arrival
+            self.chunks.insert(number, Chunk::new(limit, true));
+        }
+        let mut next = self.lowest_planned();
+        while next >= stop && self.chunks.len() < CHUNKS_AHEAD_MAX {
+            let limit = next.saturating_sub(stop).saturating_add(1).min(FetchItems::MAX_HEADERS);
+            self.chunks.insert(next, Chunk::new(limit, false));
+            let Some(below) = next.checked_sub(limit) else { break };
+            next = below;
+        }
+    }
+
+    /// The height below the lowest chunk.
+    fn lowest_planned(&self) -> u64 {
+        let lowest = self.chunks.first_key_value();
+        lowest.map_or(0, |(top, chunk)| top.saturating_sub(chunk.limit))
+    }
+
+    /// How long a chunk that starts at `top` may be without running into the one below it.
+    fn room_below(&self, top: u64, floor: u64) -> u64 {
+        let below = self.chunks.range(..top).next_back();
+        let bottom = below.map_or(floor, |(next, _)| next.saturating_add(1));
+        top.saturating_sub(bottom).saturating_add(1).min(FetchItems::MAX_HEADERS)
+    }
+
+    /// The next chunk to ask for, highest first.
+    pub(super) fn next_fetch(&mut self, now: Instant, fetch: RequestId) -> Option<Ask> {
+        let frontier = self.frontier;
+        let ready =
+            |chunk: &Chunk| matches!(chunk.state, ChunkState::Wanted) && chunk.retry.is_due(now);
+        let (top, chunk) = self.chunks.iter_mut().rev().find(|(_, chunk)| ready(chunk))?;
+        let top = if chunk.by_hash {
+            HashOrNumber::Hash(frontier.hash)
+        } else {
+            HashOrNumber::Number(*top)
+        };
+        chunk.state = ChunkState::Asked(fetch);
+        let items = FetchItems::Headers { top, limit: chunk.limit };
+        Some(Ask { items, avoid: chunk.retry.avoid() })
+    }
+
+    /// When a chunk that failed may be asked for again.
+    pub(super) fn next_wakeup(&self) -> Option<Instant> {
+        let wanted = self.chunks.values().filter(|chunk| matches!(chunk.state, ChunkState::Wanted));
+        wanted.filter_map(|chunk| chunk.retry.due_at()).min()
+    }
+
+    /// A fetch brought nothing. Returns the failure once everybody was asked often enough.
+    pub(super) fn on_failed(
+        &mut self,
+        now: Instant,
+        fetch: RequestId,
+        peer: Option<PeerId>,
+        counts: bool,
+    ) -> ControlFlow<DownloadFailure> {
+        let frontier = self.frontier;
+        let Some((top, chunk)) = self.asked_as(fetch) else { return ControlFlow::Continue(()) };
+        chunk.state = ChunkState::Wanted;
+        chunk.retry.again(now, peer, counts);
+        let at_frontier = chunk.by_hash && (frontier.number.is_none_or(|number| number == top));
+        if at_frontier && chunk.retry.is_exhausted() {
+            let attempts = chunk.retry.attempts();
+            return ControlFlow::Break(DownloadFailure::Unobtainable {
+                hash: frontier.hash,
+                attempts,
+            });
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Forgets that anything was asked for: the peer manager lost it. Costs no attempt.
+    pub(super) fn forget_asked(&mut self) {
+        for chunk in self.chunks.values_mut() {
+            if matches!(chunk.state, ChunkState::Asked(_)) {
+                chunk.state = ChunkState::Wanted;
+            }
+        }
+    }
+
+    /// Takes an answer in, and says at once what can be said of it without the proved part.
+    pub(super) fn on_headers(
+        &mut self,
+        fetch: RequestId,
+        peer: PeerId,
+        mut headers: Vec<Arc<SealedHeader>>,
+    ) -> Option<Conduct> {
+        let frontier = self.frontier;
+        let (top, chunk) = self.asked_as(fetch)?;
+        let fits = headers.first().is_some_and(|first| {
+            if chunk.by_hash { first.hash() == frontier.hash } else { first.number == top }
+        });
+        let linked = linked_prefix(&headers);
+        let conduct = if headers.len() as u64 > chunk.limit {
+            Some(Conduct::TooMany)
+        } else if !fits {
+            Some(Conduct::WrongAnchor)
+        } else if linked < headers.len() {
+            Some(Conduct::BrokenLink)
+        } else {
+            None
+        };
+        if !fits || conduct == Some(Conduct::TooMany) {
+            chunk.state = ChunkState::Wanted;
+            chunk.retry.exclude(peer);
+            return conduct;
+        }
+        headers.truncate(linked);
+        let limit = chunk.limit;
+        let arrived = headers.len() as u64;
+        chunk.limit = arrived;
+        chunk.state = ChunkState::Held { peer, fetch, headers };
+        if arrived < limit && top != HEIGHT_UNKNOWN {
+            self.keep_asking_below(top, arrived, limit, peer, conduct.is_some());
+        }
+        conduct
+    }
+
+    /// Plans the part of a chunk that a partial answer left out.
+    fn keep_asking_below(&mut self, top: u64, arrived: u64, limit: u64, peer: PeerId, bad: bool) {
+        let mut rest = Chunk::new(limit.saturating_sub(arrived), false);
+        if bad {
+            rest.retry.exclude(peer);
+        }
+        if let Some(below) = top.checked_sub(arrived) {
+            self.chunks.insert(below, rest);
+        }
+    }
+
+    fn asked_as(&mut self, fetch: RequestId) -> Option<(u64, &mut Chunk)> {
+        self.chunks
+            .iter_mut()
+            .find(|(_, chunk)| matches!(chunk.state, ChunkState::Asked(id) if id == fetch))
+            .map(|(top, chunk)| (*top, chunk))
+    }
+
+    /// Moves the frontier down by one part, if the next part is here.
+    ///
+    /// # Errors
+    /// The chain under the trusted head is not what was asked for, or breaks a rule.
+    pub(super) fn advance(
+        &mut self,
+        spans: &BTreeMap<B256, Span>,
+        judgements: &mut Vec<Judgement>,
+    ) -> Result<Option<Step>, DownloadFailure> {
+        if self.is_done() {
+            self.chunks.clear();
+            return Ok(None);
+        }
+        if let Some(span) = spans.get(&self.frontier.hash) {
+            let span = *span;
+            self.enter(span.top)?;
+            self.leave(span.bottom, span.bottom_parent)?;
+            return Ok(Some(Step::Adopted(span)));
+        }
+        let Some(headers) = self.take_held(judgements) else { return Ok(None) };
+        self.link(headers).map(Some)
+    }
+
+    /// Takes headers that the store already had, descending from the frontier.
+    pub(super) fn link_stored(
+        &mut self,
+        headers: Vec<Arc<SealedHeader>>,
+    ) -> Result<Option<Step>, DownloadFailure> {
+        let fits = headers.first().is_some_and(|first| first.hash() == self.frontier.hash);
+        if !fits || linked_prefix(&headers) < headers.len() {
+            return Ok(None);
+        }
+        self.link(headers).map(Some)
+    }
+
+    /// The headers of the frontier's chunk, if they lead on from the proved part.
+    fn take_held(&mut self, judgements: &mut Vec<Judgement>) -> Option<Vec<Arc<SealedHeader>>> {
+        let top = self.frontier.number.unwrap_or(HEIGHT_UNKNOWN);
+        let chunk = self.chunks.get_mut(&top)?;
+        if !matches!(chunk.state, ChunkState::Held { .. }) {
+            return None;
+        }
+        let held = std::mem::replace(&mut chunk.state, ChunkState::Wanted);
+        let ChunkState::Held { peer, fetch, headers } = held else { return None };
+        let leads_on = headers.first().is_some_and(|first| first.hash() == self.frontier.hash);
+        let conduct = if leads_on { Conduct::Served } else { Conduct::OtherBranch };
+        judgements.push(Judgement { peer, fetch, conduct });
+        if leads_on {
+            self.chunks.remove(&top);
+            return Some(headers);
+        }
+        // whoever follows our branch can be told by hash
+        chunk.by_hash = true;
+        chunk.retry = Retry::default();
+        chunk.retry.exclude(peer);
+        None
+    }
+
+    fn link(&mut self, mut headers: Vec<Arc<SealedHeader>>) -> Result<Step, DownloadFailure> {
+        if let Some(first) = headers.first() {
+            self.enter(BlockNumHash::of(first))?;
+        }
+        let mut above: Option<BlockNumHash> = None;
+        for header in &headers {
+            let block = BlockNumHash::of(header);
+            if let Some(child) =
+                above.filter(|child| Some(block.number) != child.number.checked_sub(1))
+            {
+                let breach = Breach::Number { found: child.number, parent: block.number };
+                return Err(DownloadFailure::Invalid { block: child, breach });
+            }
+            above = Some(block);
+        }
+        let floor = self.floor.unwrap_or(0);
+        headers.retain(|header| header.number >= floor);
+        if let Some(last) = headers.last() {
+            let (bottom, parent) = (BlockNumHash::of(last), last.parent_hash);
+            self.leave(bottom, parent)?;
+        }
+        Ok(Step::Linked(headers))
+    }
+
+    /// Checks the height of the next proved block; the first one's sets the floor.
+    fn enter(&mut self, block: BlockNumHash) -> Result<(), DownloadFailure> {
+        match self.frontier.number {
+            Some(expected) if expected != block.number => {
+                let breach =
+                    Breach::Number { found: expected.saturating_add(1), parent: block.number };
+                return Err(DownloadFailure::Invalid { block, breach });
+            }
+            Some(_) => {}
+            None => {
+                self.floor = Some(block.number.saturating_add(1).saturating_sub(self.count).max(1));
+            }
+        }
+        if block.number == 0 {
+            return Err(DownloadFailure::TooShort { block, missing: self.remaining() });
+        }
+        Ok(())
+    }
+
+    /// Puts the frontier below a proved part, and drops chunks that lie inside it.
+    fn leave(&mut self, bottom: BlockNumHash, parent: B256) -> Result<(), DownloadFailure> {
+        let Some(number) = bottom.number.checked_sub(1) else {
+            return Err(DownloadFailure::TooShort { block: bottom, missing: self.remaining() });
+        };
+        self.frontier = Frontier { hash: parent, number: Some(number) };
+        let floor = self.floor.unwrap_or(0);
+        if number < floor {
+            self.chunks.clear();
+        } else {
+            drop(self.chunks.split_off(&number.saturating_add(1)));
+        }
+        Ok(())
+    }
+}
+
+/// A header request that is ready to go.
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub(super) items: FetchItems,
+    pub(super) avoid: Vec<PeerId>,
+}
+
+/// How many headers, from the first, link to one another by parent hash.
+fn linked_prefix(headers: &[Arc<SealedHeader>]) -> usize {
+    let breaks = headers.windows(2).position(|pair| match pair {
+        [above, below] => above.parent_hash != below.hash(),
+        _ => false,
+    });
+    breaks.map_or(headers.len(), |at| at.saturating_add(1))
+}

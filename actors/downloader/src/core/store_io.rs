@@ -1,0 +1,275 @@
+//! What the downloader asks of the store, and what it makes of the answers.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use alloy_consensus::constants::{EMPTY_OMMER_ROOT_HASH, EMPTY_TRANSACTIONS, EMPTY_WITHDRAWALS};
+use moorline_messages::{
+    ActorName, BlockNumHash, Body, FetchItems, FoundBlock, RequestId, SealedHeader, Span,
+    StoreBatch, StoreOutcome, StoreRequest, StoredState, Weigh,
+};
+
+use super::{Blocks, DownloaderCore, Effect, OPEN_RUNS_MAX, Search, descent::Step, writer::later};
+
+/// How long a read is given before it is repeated.
+const READ_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Wait before a read that the store refused is repeated.
+const READ_BACKOFF: Duration = Duration::from_secs(1);
+
+impl DownloaderCore {
+    /// Asks what is there.
+    pub(super) fn load(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let id = self.ids.take();
+        self.loading = Some((id, later(now, READ_PATIENCE)));
+        effects.push(Effect::Store(StoreRequest::Load { id, from: ActorName::Downloader }));
+    }
+
+    pub(super) fn read(
+        &mut self,
+        now: Instant,
+        id: RequestId,
+        request: StoreRequest,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.reads.insert(id, (request.clone(), later(now, READ_PATIENCE)));
+        effects.push(Effect::Store(request));
+    }
+
+    pub(super) fn repeat_reads(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        if self.loading.is_some_and(|(_, again)| again <= now) {
+            self.load(now, effects);
+        }
+        for (request, again) in self.reads.values_mut().filter(|(_, again)| *again <= now) {
+            *again = later(now, READ_PATIENCE);
+            effects.push(Effect::Store(request.clone()));
+        }
+    }
+
+    pub(super) fn on_stored(
+        &mut self,
+        now: Instant,
+        outcome: StoreOutcome,
+        effects: &mut Vec<Effect>,
+    ) {
+        match outcome {
+            StoreOutcome::Persisted { request } => self.on_persisted(request),
+            StoreOutcome::Loaded { request, state } => {
+                self.on_loaded(now, request, state, effects);
+            }
+            StoreOutcome::Found { request, blocks } => {
+                self.on_found(now, request, blocks, effects);
+            }
+            StoreOutcome::Walked { request, blocks } => {
+                self.on_walked(now, request, blocks, effects);
+            }
+            StoreOutcome::Failed { request, .. } => self.on_refused(now, request),
+        }
+    }
+
+    fn on_refused(&mut self, now: Instant, request: RequestId) {
+        if self.writer.refused(now, request) {
+            return;
+        }
+        if let Some((_, again)) = self.reads.get_mut(&request) {
+            *again = later(now, READ_BACKOFF);
+        }
+        if let Some((_, again)) = self.loading.as_mut().filter(|(id, _)| *id == request) {
+            *again = later(now, READ_BACKOFF);
+        }
+    }
+
+    fn on_loaded(
+        &mut self,
+        now: Instant,
+        request: RequestId,
+        state: StoredState,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.loading.take_if(|(id, _)| *id == request).is_none() {
+            return;
+        }
+        self.spans = state.spans.into_iter().map(|span| (span.top.hash, span)).collect();
+        for early in std::mem::take(&mut self.early) {
+            self.on_request(now, early, effects);
+        }
+    }
+
+    fn on_persisted(&mut self, request: RequestId) {
+        let Some(batch) = self.writer.persisted(request) else { return };
+        let StoreBatch { headers, bodies, spans, .. } = batch;
+        self.progress.headers = self.progress.headers.saturating_add(headers.len() as u64);
+        for span in spans {
+            self.spans.insert(span.top.hash, span);
+            for chain in &mut self.chains {
+                chain.span_stored(span.top);
+            }
+        }
+        for (block, _) in bodies {
+            self.progress.blocks = self.progress.blocks.saturating_add(1);
+            self.bodies.stored(&block);
+            for chain in &mut self.chains {
+                chain.body_stored(&block);
+            }
+        }
+    }
+
+    /// The first search of a download: does the store have its head?
+    fn on_found(
+        &mut self,
+        now: Instant,
+        request: RequestId,
+        blocks: Vec<Option<FoundBlock>>,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.reads.remove(&request);
+        let found = blocks.into_iter().flatten().map(|found| found.header).collect();
+        self.on_search(now, request, found, effects);
+    }
+
+    fn on_walked(
+        &mut self,
+        now: Instant,
+        request: RequestId,
+        blocks: Vec<FoundBlock>,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.reads.remove(&request);
+        let search = |search: &Search| matches!(search, Search::Store(id) if *id == request);
+        if self.chains.iter().any(|chain| search(&chain.search)) {
+            let found = blocks.into_iter().map(|found| found.header).collect();
+            self.on_search(now, request, found, effects);
+            return;
+        }
+        let opening = |blocks: &Blocks| matches!(blocks, Blocks::Opening(id) | Blocks::Reading(id) if *id == request);
+        let at = self.chains.iter().position(|c| c.runs.iter().any(|run| opening(&run.blocks)));
+        let Some(chain) = at.and_then(|at| self.chains.get_mut(at)) else { return };
+        let ascending = chain.descent.is_done();
+        let urgent = chain.is_tip();
+        match chain.opened(request, blocks) {
+            Some(mut wanted) => {
+                if ascending {
+                    wanted.reverse();
+                }
+                for header in &wanted {
+                    match empty_body(header) {
+                        Some(body) => self.writer.body(BlockNumHash::of(header), body),
+                        None => self.bodies.want(header, urgent),
+                    }
+                }
+            }
+            None => self.begin_anew(now, request, effects),
+        }
+    }
+
+    /// The store holds less than its spans said: those are forgotten, and peers are asked.
+    fn begin_anew(&mut self, now: Instant, walk: RequestId, effects: &mut Vec<Effect>) {
+        let opening = |blocks: &Blocks| matches!(blocks, Blocks::Opening(id) | Blocks::Reading(id) if *id == walk);
+        let found = self.chains.iter().find_map(|chain| {
+            let run = chain.runs.iter().find(|run| opening(&run.blocks))?;
+            Some((chain.request, chain.head, chain.count, run.span.top.hash))
+        });
+        let Some((request, head, count, top)) = found else { return };
+        self.spans.remove(&top);
+        self.end(request);
+        self.begin(now, request, head, count, effects);
+    }
+
+    /// What the store had under the frontier; with nothing more there, peers are asked.
+    fn on_search(
+        &mut self,
+        now: Instant,
+        request: RequestId,
+        found: Vec<Arc<SealedHeader>>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let search = |search: &Search| matches!(search, Search::Store(id) if *id == request);
+        let Some(chain) = self.chains.iter_mut().find(|chain| search(&chain.search)) else {
+            return;
+        };
+        // a span is the quicker way to what is stored
+        let next_in_span = |hash| self.spans.contains_key(&hash);
+        let step = if next_in_span(chain.descent.next().1) {
+            Ok(None)
+        } else {
+            chain.descent.link_stored(found)
+        };
+        let (id, asked_by) = (chain.id, chain.request);
+        match step {
+            Ok(Some(Step::Linked(headers))) => {
+                let next = chain.descent.next();
+                let done = chain.descent.is_done();
+                let walk = next.0.filter(|_| !done && !next_in_span(next.1));
+                let Some(number) = walk else {
+                    chain.search = Search::Peers;
+                    return self.keep(id, &headers);
+                };
+                let walk = self.ids.take();
+                chain.search = Search::Store(walk);
+                let limit = chain.descent.remaining().min(FetchItems::MAX_HEADERS);
+                self.keep(id, &headers);
+                let top = BlockNumHash::new(number, next.1);
+                let from = ActorName::Downloader;
+                self.read(now, walk, StoreRequest::Walk { id: walk, from, top, limit }, effects);
+            }
+            Ok(_) => chain.search = Search::Peers,
+            Err(reason) => self.fail(asked_by, reason, effects),
+        }
+    }
+
+    /// Makes a span of headers that were proved, and writes both.
+    pub(super) fn keep(&mut self, chain: RequestId, headers: &[Arc<SealedHeader>]) {
+        let (Some(first), Some(last)) = (headers.first(), headers.last()) else { return };
+        let span = Span {
+            top: BlockNumHash::of(first),
+            bottom: BlockNumHash::of(last),
+            bottom_parent: last.parent_hash,
+        };
+        let bytes: usize = headers.iter().map(|header| header.weight_bytes()).sum();
+        self.progress.bytes = self.progress.bytes.saturating_add(bytes as u64);
+        self.writer.headers(headers, span);
+        if let Some(chain) = self.chains.iter_mut().find(|other| other.id == chain) {
+            chain.add_run(span, Blocks::Writing);
+        }
+    }
+
+    /// Looks into stored spans, as many as memory allows.
+    pub(super) fn open_runs(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        for at in 0..self.chains.len() {
+            loop {
+                let open: usize = self.chains.iter().map(super::Chain::open_runs).sum();
+                if open >= OPEN_RUNS_MAX {
+                    return;
+                }
+                let id = self.ids.take();
+                let closed = self.chains.get_mut(at).and_then(|chain| chain.next_closed());
+                let Some((_, run)) = closed else { break };
+                run.blocks = Blocks::Opening(id);
+                let (top, limit) = (run.span.top, run.len());
+                let from = ActorName::Downloader;
+                self.read(now, id, StoreRequest::Walk { id, from, top, limit }, effects);
+            }
+        }
+    }
+
+    pub(super) fn write(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        while let Some(request) = self.writer.next_batch(now, &mut self.ids) {
+            effects.push(Effect::Store(request));
+        }
+    }
+}
+
+/// The body of a block that has nothing in it: nobody needs to be asked.
+fn empty_body(header: &SealedHeader) -> Option<Arc<Body>> {
+    let withdrawals = match header.withdrawals_root {
+        None => None,
+        Some(root) if root == EMPTY_WITHDRAWALS => Some(Vec::new()),
+        Some(_) => return None,
+    };
+    let empty = header.transactions_root == EMPTY_TRANSACTIONS
+        && header.ommers_hash == EMPTY_OMMER_ROOT_HASH;
+    let body = Body { transactions: Vec::new(), ommers: Body::NO_OMMERS, withdrawals };
+    empty.then(|| Arc::new(body))
+}

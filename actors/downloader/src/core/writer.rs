@@ -1,0 +1,115 @@
+//! On the way to the disk: batches that are gathered, written and remembered until they are safe.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use moorline_messages::{
+    ActorName, BlockNumHash, Body, RequestId, SealedHeader, Span, StoreBatch, StoreRequest, Weigh,
+};
+
+/// Batches that may be on their way to the disk at once.
+const FLIGHTS_MAX: usize = 4;
+
+/// Size at which a batch goes although another is still under way.
+const BATCH_BYTES_AIM: usize = 2 * 1024 * 1024;
+
+/// How long a batch is given before it is sent again; repeating one changes nothing.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Wait before a batch that the store refused is tried again.
+const BACKOFF: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+struct Flight {
+    batch: StoreBatch,
+    bytes: usize,
+    again_at: Instant,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    gathered: StoreBatch,
+    gathered_bytes: usize,
+    flights: BTreeMap<RequestId, Flight>,
+}
+
+impl Writer {
+    pub(super) fn headers(&mut self, headers: &[Arc<SealedHeader>], span: Span) {
+        for header in headers {
+            self.gathered_bytes = self.gathered_bytes.saturating_add(header.weight_bytes());
+            self.gathered.headers.push(Arc::clone(header));
+        }
+        self.gathered.spans.push(span);
+    }
+
+    pub(super) fn body(&mut self, block: BlockNumHash, body: Arc<Body>) {
+        self.gathered_bytes = self.gathered_bytes.saturating_add(body.weight_bytes());
+        self.gathered.bodies.push((block, body));
+    }
+
+    /// Bytes proved but not yet safe.
+    pub(super) fn buffered_bytes(&self) -> usize {
+        let flying: usize = self.flights.values().map(|flight| flight.bytes).sum();
+        flying.saturating_add(self.gathered_bytes)
+    }
+
+    /// The next batch to write, if it is time for one.
+    pub(super) fn next_batch(&mut self, now: Instant, ids: &mut RequestId) -> Option<StoreRequest> {
+        let due = self.flights.is_empty()
+            || (self.gathered_bytes >= BATCH_BYTES_AIM && self.flights.len() < FLIGHTS_MAX);
+        if self.gathered.is_empty() || !due {
+            return None;
+        }
+        let id = ids.take();
+        let batch = std::mem::take(&mut self.gathered);
+        let bytes = std::mem::take(&mut self.gathered_bytes);
+        let again_at = later(now, PATIENCE);
+        self.flights.insert(id, Flight { batch: batch.clone(), bytes, again_at });
+        Some(persist(id, batch))
+    }
+
+    /// Batches to send again: the store may have lost them.
+    pub(super) fn overdue(&mut self, now: Instant) -> Vec<StoreRequest> {
+        let mut again = Vec::new();
+        for (id, flight) in &mut self.flights {
+            if flight.again_at <= now {
+                flight.again_at = later(now, PATIENCE);
+                again.push(persist(*id, flight.batch.clone()));
+            }
+        }
+        again
+    }
+
+    /// The store restarted: everything under way is due now.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        for flight in self.flights.values_mut() {
+            flight.again_at = now;
+        }
+    }
+
+    /// The batch is safe.
+    pub(super) fn persisted(&mut self, id: RequestId) -> Option<StoreBatch> {
+        self.flights.remove(&id).map(|flight| flight.batch)
+    }
+
+    /// The store refused: tried again a little later. Returns whether it was ours.
+    pub(super) fn refused(&mut self, now: Instant, id: RequestId) -> bool {
+        let flight = self.flights.get_mut(&id);
+        flight.map(|flight| flight.again_at = later(now, BACKOFF)).is_some()
+    }
+
+    pub(super) fn next_wakeup(&self) -> Option<Instant> {
+        self.flights.values().map(|flight| flight.again_at).min()
+    }
+}
+
+fn persist(id: RequestId, batch: StoreBatch) -> StoreRequest {
+    StoreRequest::Persist { id, from: ActorName::Downloader, batch }
+}
+
+pub(super) fn later(now: Instant, wait: Duration) -> Instant {
+    now.checked_add(wait).unwrap_or(now)
+}

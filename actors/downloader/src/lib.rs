@@ -1,0 +1,42 @@
+//! DownloaderActor: fetch it, prove it.
+//!
+//! Told which blocks are missing under a trusted hash, it gets them from whichever peers the peer
+//! manager chooses, proves every byte, has the store keep it, and tells the tree.
+//!
+//! | in | from |
+//! |---|---|
+//! | [`TreeEvent::Download`](moorline_messages::TreeEvent) | the tree |
+//! | [`FetchOutcome`](moorline_messages::FetchOutcome) | the peer manager |
+//! | [`StoreOutcome`](moorline_messages::StoreOutcome) | the store |
+//! | [`Lifecycle`](moorline_messages::Lifecycle) | the supervisors of its neighbours |
+//!
+//! | out | to |
+//! |---|---|
+//! | [`DownloadOutcome`](moorline_messages::DownloadOutcome) | the tree |
+//! | [`FetchRequest`](moorline_messages::FetchRequest), [`PeerReport`](moorline_messages::PeerReport) | the peer manager |
+//! | [`StoreRequest`](moorline_messages::StoreRequest) | the store |
+//! | [`ProgressReport`](moorline_messages::ProgressReport) | whoever watches |
+//!
+//! Invariants:
+//! - A header is used only once it hash-links to a hash that the tree named. A body is used only once
+//!   its roots are those of such a header. Position in an answer means nothing.
+//! - No body is asked for before its header is proved and on disk, and none is asked for twice at the
+//!   same time, whichever downloads want it.
+//! - Blocks are delivered ascending, each once per request, and only when they are on disk.
+//! - What is in flight, and what is proved but not yet on disk, stays within [`Budget::buffer_bytes`];
+//!   headers are in memory for a bounded number of spans, however long the chain.
+//!
+//! A restart loses what was in flight and nothing else: proved headers lie in the store as spans, and
+//! bodies beside them. The tree asks again, and the store says what is there.
+
+mod actor;
+mod core;
+mod ports;
+#[cfg(test)]
+mod tests;
+
+pub use crate::{
+    actor::{DownloaderActor, DownloaderConfig},
+    core::Budget,
+    ports::Ports,
+};

@@ -1,0 +1,7 @@
+//! The downloader's behaviour, told by a rig that plays the tree, the store and the peers.
+#![allow(clippy::arithmetic_side_effects)]
+
+mod behaviour;
+mod hostile;
+mod rig;
+mod shell;
