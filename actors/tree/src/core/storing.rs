@@ -100,9 +100,12 @@ impl Core {
     fn on_loaded(&mut self, state: StoredState, effects: &mut Vec<Effect>) {
         let tip = BlockNumHash::of(&state.tip);
         self.chain = Chain::new(Arc::clone(self.config.spec.genesis()), state.tip);
-        if self.forkchoice.is_none() && state.forkchoice.head != B256::ZERO {
+        let head = state.forkchoice.head;
+        if self.forkchoice.is_none() && head != B256::ZERO {
             self.forkchoice = Some(state.forkchoice);
-            self.retarget(state.forkchoice.head);
+            if head != self.genesis_hash() {
+                self.retarget(head);
+            }
         }
         if tip.number == 0 {
             return self.on_ready(effects);
@@ -114,6 +117,9 @@ impl Core {
 
     fn on_ready(&mut self, effects: &mut Vec<Effect>) {
         self.phase = Phase::Ready;
+        if self.store_failures > 0 {
+            self.status.trouble = None;
+        }
         self.connect_buffered(effects);
         let chain = &self.chain;
         if let Some(target) = self.target.as_mut().filter(|target| target.header.is_none()) {

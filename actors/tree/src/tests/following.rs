@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use moorline_messages::{ActorName, DownloadRequest, Forkchoice, TreeVerdict};
 
-use super::rig::{Rig, at_head, grow, hash, names};
+use super::rig::{Rig, at_head, grow, hash, names, spec};
 use crate::core::{BUFFER_HEADERS_MAX, CANONICAL_PER_BATCH_MAX};
 
 #[test]
@@ -43,7 +43,7 @@ fn below_a_head_everything_down_to_the_tip_is_asked_for_and_the_tip_rises_from_t
 
 #[test]
 fn a_head_right_above_the_tip_needs_nothing_but_itself() {
-    let chain = grow(&super::rig::spec().genesis().clone(), 10, 0);
+    let chain = grow(spec().genesis(), 10, 0);
     let mut rig = Rig::at_tip(&chain[..9]);
     rig.follow(&chain[9]);
     let set = rig.expect_download_set(hash(&chain[9]));
@@ -54,7 +54,7 @@ fn a_head_right_above_the_tip_needs_nothing_but_itself() {
 
 #[test]
 fn a_payload_that_is_here_becomes_canonical_when_it_is_named() {
-    let chain = grow(&super::rig::spec().genesis().clone(), 10, 0);
+    let chain = grow(spec().genesis(), 10, 0);
     let mut rig = Rig::at_tip(&chain[..8]);
     assert_eq!(rig.new_payload(&chain[8]), TreeVerdict::Syncing);
     assert_eq!(rig.new_payload(&chain[9]), TreeVerdict::Syncing);
@@ -175,7 +175,7 @@ fn the_newest_forkchoice_is_written_once() {
 
 #[test]
 fn after_a_restart_the_stored_head_is_the_target_by_itself() {
-    let chain = grow(&super::rig::spec().genesis().clone(), 30, 0);
+    let chain = grow(spec().genesis(), 30, 0);
     let mut rig = Rig::unloaded(|_| {});
     rig.load(&chain[..10], at_head(hash(&chain[29])));
     let set = rig.expect_download_set(hash(&chain[29]));
@@ -188,7 +188,7 @@ fn after_a_restart_the_stored_head_is_the_target_by_itself() {
 
 #[test]
 fn before_the_store_has_answered_the_newest_head_is_kept() {
-    let chain = grow(&super::rig::spec().genesis().clone(), 30, 0);
+    let chain = grow(spec().genesis(), 30, 0);
     let mut rig = Rig::unloaded(|_| {});
     rig.follow(&chain[20]);
     rig.follow(&chain[21]);
@@ -209,6 +209,18 @@ fn the_genesis_block_is_the_only_valid_one() {
 }
 
 #[test]
+fn naming_the_genesis_block_unwinds_nothing_then_or_after_a_restart() {
+    let chain = grow(spec().genesis(), 10, 0);
+    let genesis = spec().genesis().hash();
+    let mut rig = Rig::at_tip(&chain);
+    assert_eq!(rig.forkchoice(genesis), TreeVerdict::Valid);
+    rig.expect_silence();
+    let mut rig = Rig::unloaded(|_| {});
+    rig.load(&chain, at_head(genesis));
+    rig.expect_silence();
+}
+
+#[test]
 fn a_zero_head_is_no_forkchoice() {
     let mut rig = Rig::at_genesis();
     assert!(matches!(rig.forkchoice(Default::default()), TreeVerdict::Inconsistent { .. }));
@@ -217,7 +229,7 @@ fn a_zero_head_is_no_forkchoice() {
 
 #[test]
 fn safe_and_finalized_must_lie_below_the_head_where_that_can_be_told() {
-    let chain = grow(&super::rig::spec().genesis().clone(), 10, 0);
+    let chain = grow(spec().genesis(), 10, 0);
     let side = grow(&chain[4].header, 3, 1);
     let mut rig = Rig::at_tip(&chain);
     for block in &side {
