@@ -1,0 +1,233 @@
+//! The shell: takes requests in, has the backend serve them from blocking threads, tells the outcomes.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Supervised, WrapFuture,
+};
+use moorline_kit::{Alarm, Ask, Crash, Envelope, Outlet, Replier, Stop};
+use moorline_messages::{
+    ActorName, Lifecycle, StoreAnswer, StoreError, StoreOutcome, StoreQuery, StoreRequest,
+};
+
+use crate::{
+    backend::Backend,
+    core::{Bounds, Core, Effect, Input, Ticket},
+    ports::Ports,
+    work::{self, Work},
+};
+
+/// What the actor is built from, and rebuilt from after a panic.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// Where it is kept. It stays open across restarts of the actor.
+    pub backend: Arc<dyn Backend>,
+    /// Requests that may share one commit.
+    pub commit_batches_max: usize,
+    /// Bytes that may share one commit; a heavier request goes alone.
+    pub commit_bytes_max: usize,
+    /// Reads that may run at once; at least one.
+    pub reads_max: usize,
+}
+
+impl StoreConfig {
+    /// The usual bounds: commits of at most 256 requests and 32 MiB, four reads at once.
+    pub fn new(backend: Arc<dyn Backend>) -> Self {
+        Self { backend, commit_batches_max: 256, commit_bytes_max: 32 << 20, reads_max: 4 }
+    }
+
+    fn core(&self) -> Core {
+        Core::new(Bounds {
+            commit_batches_max: self.commit_batches_max,
+            commit_bytes_max: self.commit_bytes_max,
+            reads_max: self.reads_max.max(1),
+        })
+    }
+}
+
+/// The actor.
+#[derive(Debug)]
+pub struct StoreActor {
+    config: StoreConfig,
+    core: Core,
+    tree: Outlet<StoreOutcome>,
+    downloader: Outlet<StoreOutcome>,
+    /// What was accepted and is not answered, each still in its place in its port.
+    accepted: BTreeMap<Ticket, Work>,
+    next_ticket: Ticket,
+    stops: Vec<Replier<()>>,
+    alarm: Alarm,
+}
+
+impl StoreActor {
+    /// An actor over a backend that is open already.
+    pub fn new(config: StoreConfig, ports: Ports) -> Self {
+        Self {
+            core: config.core(),
+            config,
+            tree: Outlet::new(ports.tree),
+            downloader: Outlet::new(ports.downloader),
+            accepted: BTreeMap::new(),
+            next_ticket: 0,
+            stops: Vec::new(),
+            alarm: Alarm::default(),
+        }
+    }
+
+    fn accept(&mut self, work: Work, ctx: &mut Context<Self>) {
+        let ticket = self.next_ticket;
+        self.next_ticket = ticket.wrapping_add(1);
+        let input = work.input(ticket);
+        self.accepted.insert(ticket, work);
+        self.step(input, ctx);
+    }
+
+    fn step(&mut self, input: Input, ctx: &mut Context<Self>) {
+        let mut effects = Vec::new();
+        self.core.handle(input, &mut effects);
+        for effect in effects {
+            match effect {
+                Effect::Commit(tickets) => self.commit(tickets, ctx),
+                Effect::Read(ticket) => self.read(ticket, ctx),
+                Effect::Stopped => {
+                    self.flush();
+                    self.stops.drain(..).for_each(|replier| replier.answer(()));
+                    ctx.stop();
+                }
+            }
+        }
+    }
+
+    fn commit(&mut self, tickets: Vec<Ticket>, ctx: &mut Context<Self>) {
+        let requests = tickets.iter().filter_map(|ticket| match self.accepted.get(ticket) {
+            Some(Work::Request(request)) => Some((*ticket, Arc::clone(request))),
+            _ => None,
+        });
+        let job = work::commit(Arc::clone(&self.config.backend), requests.collect());
+        ctx.spawn(job.into_actor(self).map(|outcomes, actor, ctx| {
+            for (ticket, outcome) in outcomes {
+                actor.tell(ticket, outcome, ctx);
+            }
+            actor.step(Input::Committed, ctx);
+        }));
+    }
+
+    fn read(&mut self, ticket: Ticket, ctx: &mut Context<Self>) {
+        let backend = Arc::clone(&self.config.backend);
+        match self.accepted.get(&ticket) {
+            Some(Work::Request(request)) => {
+                let job = work::read(backend, Arc::clone(request));
+                ctx.spawn(job.into_actor(self).map(move |outcome, actor, ctx| {
+                    actor.tell(ticket, outcome, ctx);
+                    actor.step(Input::HasRead { ticket }, ctx);
+                }));
+            }
+            Some(Work::Query(_)) => {
+                let Some(Work::Query(query)) = self.accepted.remove(&ticket) else { return };
+                let job = work::answer(backend, query);
+                ctx.spawn(job.into_actor(self).map(move |(), actor, ctx| {
+                    actor.step(Input::HasRead { ticket }, ctx);
+                }));
+            }
+            None => {}
+        }
+    }
+
+    fn tell(&mut self, ticket: Ticket, outcome: StoreOutcome, ctx: &mut Context<Self>) {
+        let Some(Work::Request(request)) = self.accepted.remove(&ticket) else { return };
+        if let StoreOutcome::Failed { error, .. } = &outcome {
+            tracing::error!(request = %request.peek().id(), %error, "the store failed a request");
+        }
+        match request.peek().from() {
+            ActorName::Tree => self.tree.tell(outcome),
+            ActorName::Downloader => self.downloader.tell(outcome),
+            other => tracing::warn!(actor = %other, "the store has no port to this actor"),
+        }
+        self.wait_for_room(ctx);
+    }
+
+    fn flush(&mut self) {
+        self.tree.flush();
+        self.downloader.flush();
+    }
+
+    fn wait_for_room(&mut self, ctx: &mut Context<Self>) {
+        let retry_in = self.tree.retry_in().or_else(|| self.downloader.retry_in());
+        let at = retry_in.and_then(|wait| moorline_kit::now().checked_add(wait));
+        self.alarm.set(ctx, at, |actor, ctx| {
+            actor.alarm.clear();
+            actor.flush();
+            actor.wait_for_room(ctx);
+        });
+    }
+}
+
+impl Actor for StoreActor {
+    type Context = Context<Self>;
+
+    /// Takes up again what the incarnation before accepted and did not answer. Batches may have been
+    /// written since; repeating them changes nothing.
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let inputs: Vec<Input> =
+            self.accepted.iter().map(|(ticket, work)| work.input(*ticket)).collect();
+        for input in inputs {
+            self.step(input, ctx);
+        }
+        if !self.stops.is_empty() {
+            self.step(Input::Stop, ctx);
+        }
+        self.wait_for_room(ctx);
+    }
+}
+
+impl Supervised for StoreActor {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        self.core = self.config.core();
+        self.alarm.clear();
+    }
+}
+
+impl Handler<Envelope<StoreRequest>> for StoreActor {
+    type Result = ();
+
+    fn handle(&mut self, request: Envelope<StoreRequest>, ctx: &mut Context<Self>) {
+        self.accept(Work::Request(Arc::new(request)), ctx);
+    }
+}
+
+impl Handler<Envelope<Ask<StoreQuery, Result<StoreAnswer, StoreError>>>> for StoreActor {
+    type Result = ();
+
+    fn handle(
+        &mut self,
+        query: Envelope<Ask<StoreQuery, Result<StoreAnswer, StoreError>>>,
+        ctx: &mut Context<Self>,
+    ) {
+        self.accept(Work::Query(query), ctx);
+    }
+}
+
+impl Handler<Envelope<Lifecycle>> for StoreActor {
+    type Result = ();
+
+    /// The store asks nobody for anything; whoever restarted asks again.
+    fn handle(&mut self, _: Envelope<Lifecycle>, _: &mut Context<Self>) {}
+}
+
+impl Handler<Envelope<Ask<Stop, ()>>> for StoreActor {
+    type Result = ();
+
+    fn handle(&mut self, stop: Envelope<Ask<Stop, ()>>, ctx: &mut Context<Self>) {
+        let (Stop, replier) = stop.open().open();
+        self.stops.push(replier);
+        self.step(Input::Stop, ctx);
+    }
+}
+
+impl Handler<Envelope<Crash>> for StoreActor {
+    type Result = ();
+
+    fn handle(&mut self, crash: Envelope<Crash>, _: &mut Context<Self>) {
+        crash.open().strike(ActorName::Store);
+    }
+}

@@ -1,0 +1,119 @@
+//! What runs when: commits one at a time and in groups, reads a bounded number at once.
+//!
+//! The core knows work by its ticket alone; what a ticket stands for stays with the shell. Nothing
+//! here depends on time, so no time comes in and none is asked for.
+
+use std::collections::{BTreeSet, VecDeque};
+
+/// A piece of work; later ones have greater tickets.
+pub(crate) type Ticket = u64;
+
+/// How much may run at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Batches in one commit.
+    pub(crate) commit_batches_max: usize,
+    /// Bytes in one commit; a heavier batch goes alone.
+    pub(crate) commit_bytes_max: usize,
+    /// Reads at once.
+    pub(crate) reads_max: usize,
+}
+
+/// What the core is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// A batch to write.
+    Write { ticket: Ticket, weight_bytes: usize },
+    /// A read by an actor.
+    Read { ticket: Ticket },
+    /// A read by an edge, which waits until no actor wants to read.
+    Query { ticket: Ticket },
+    /// The commit is done.
+    Committed,
+    /// A read is done.
+    HasRead { ticket: Ticket },
+    /// Nothing more is coming: finish.
+    Stop,
+}
+
+/// What the core orders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Write these, in this order, in one commit.
+    Commit(Vec<Ticket>),
+    /// Read this.
+    Read(Ticket),
+    /// All that was accepted is done, and `Stop` was asked for.
+    Stopped,
+}
+
+/// The state.
+#[derive(Debug)]
+pub(crate) struct Core {
+    bounds: Bounds,
+    writes: VecDeque<(Ticket, usize)>,
+    committing: bool,
+    reads: VecDeque<Ticket>,
+    queries: VecDeque<Ticket>,
+    reading: BTreeSet<Ticket>,
+    stopping: bool,
+}
+
+impl Core {
+    pub(crate) const fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            writes: VecDeque::new(),
+            committing: false,
+            reads: VecDeque::new(),
+            queries: VecDeque::new(),
+            reading: BTreeSet::new(),
+            stopping: false,
+        }
+    }
+
+    pub(crate) fn handle(&mut self, input: Input, effects: &mut Vec<Effect>) {
+        match input {
+            Input::Write { ticket, weight_bytes } => self.writes.push_back((ticket, weight_bytes)),
+            Input::Read { ticket } => self.reads.push_back(ticket),
+            Input::Query { ticket } => self.queries.push_back(ticket),
+            Input::Committed => self.committing = false,
+            Input::HasRead { ticket } => drop(self.reading.remove(&ticket)),
+            Input::Stop => self.stopping = true,
+        }
+        self.start_commit(effects);
+        self.start_reads(effects);
+        if self.stopping && !self.committing && self.reading.is_empty() {
+            effects.push(Effect::Stopped);
+        }
+    }
+
+    fn start_commit(&mut self, effects: &mut Vec<Effect>) {
+        if self.committing || self.writes.is_empty() {
+            return;
+        }
+        let mut group = Vec::new();
+        let mut group_bytes = 0_usize;
+        while let Some((ticket, weight_bytes)) = self.writes.front().copied() {
+            let bytes = group_bytes.saturating_add(weight_bytes);
+            let full = group.len() >= self.bounds.commit_batches_max;
+            if !group.is_empty() && (full || bytes > self.bounds.commit_bytes_max) {
+                break;
+            }
+            self.writes.pop_front();
+            group.push(ticket);
+            group_bytes = bytes;
+        }
+        self.committing = true;
+        effects.push(Effect::Commit(group));
+    }
+
+    fn start_reads(&mut self, effects: &mut Vec<Effect>) {
+        while self.reading.len() < self.bounds.reads_max {
+            let next = self.reads.pop_front().or_else(|| self.queries.pop_front());
+            let Some(ticket) = next else { return };
+            self.reading.insert(ticket);
+            effects.push(Effect::Read(ticket));
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! The store on disk.
+//!
+//! ```text
+//! lock                 locked while the store is open
+//! tip.json             the last tip, so that an index that comes back empty is noticed
+//! index/               sled
+//! bodies-000001.e2s    bodies
+//! ```
+
+use std::{
+    any::Any,
+    fs::{self, File, OpenOptions, TryLockError},
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use alloy_primitives::{B256, BlockNumber};
+use moorline_messages::{
+    BlockNumHash, FoundBlock, SealedHeader, StoreAnswer, StoreBatch, StoreError, StoreQuery,
+    StoredState,
+};
+
+use crate::{
+    audit::{self, CheckProgress, CheckReport, StoreStats},
+    backend::Backend,
+    bodies::{BodyFiles, FILE_BYTES_MAX},
+    index::{Lookup, SledIndex},
+    keys::{self, BodiesEnd},
+    ledger::{Blocks, Ledger},
+    open_error::OpenError,
+};
+
+/// Memory that sled may use for pages it has read, in bytes.
+const CACHE_BYTES: u64 = 64 << 20;
+
+/// The store in a directory. One process at a time; dropping it closes it.
+#[derive(Debug)]
+pub struct Disk {
+    ledger: Ledger<SledIndex, BodyFiles>,
+    dir: PathBuf,
+    /// Held until everything above is closed.
+    _lock: File,
+}
+
+impl Disk {
+    /// Opens the store in a directory, or founds one there with the genesis block alone.
+    ///
+    /// # Errors
+    /// The directory is in use, foreign, damaged, written by a newer version or out of reach.
+    pub fn open(dir: &Path, genesis: &Arc<SealedHeader>, chain_id: u64) -> Result<Self, OpenError> {
+        let failed =
+            |doing| move |error: io::Error| OpenError::of_io(dir.to_owned(), doing, &error);
+        let failed_store = |error| OpenError::of_store(dir.to_owned(), error);
+        fs::create_dir_all(dir).map_err(failed("create the directory"))?;
+        let lock = take_lock(dir)?;
+        let index_dir = dir.join("index");
+        let db = open_sled(dir, &index_dir)?;
+        let index = SledIndex::new(db, &index_dir).map_err(failed("open the index"))?;
+        let founded = index.get(keys::META_SCHEMA).map_err(failed_store)?;
+        check_side_file(dir, &index, founded.is_some())?;
+        let end = match &founded {
+            None => BodiesEnd::default(),
+            Some(schema) => {
+                check_identity(dir, &index, schema, genesis, chain_id)?;
+                index
+                    .get(keys::META_BODIES_END)
+                    .and_then(|entry| {
+                        entry.map_or(Ok(BodiesEnd::default()), |entry| keys::get_bodies_end(&entry))
+                    })
+                    .map_err(failed_store)?
+            }
+        };
+        let bodies = BodyFiles::open(dir, end, FILE_BYTES_MAX).map_err(failed_store)?;
+        let disk = Self { ledger: Ledger::new(index, bodies), dir: dir.to_owned(), _lock: lock };
+        if founded.is_none() {
+            disk.ledger.found(genesis, chain_id).map_err(failed_store)?;
+            sync_dirs(dir, &index_dir).map_err(failed("sync the directory"))?;
+        }
+        disk.note_tip().map_err(failed("write tip.json"))?;
+        Ok(disk)
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Counts what is there. Reads the whole index.
+    ///
+    /// # Errors
+    /// The disk fails, or holds what was never written.
+    pub fn stats(&self) -> Result<StoreStats, StoreError> {
+        let files = self.ledger.bodies.sizes()?;
+        audit::stats(&self.ledger, files, self.ledger.index.size_bytes()?)
+    }
+
+    /// Reads every canonical block back and checks it: links, hashes, checksums and roots; and that
+    /// every body pointer leads to a body file. `progress` is called after each step.
+    ///
+    /// # Errors
+    /// The index cannot be read at all. Faults of single blocks are in the report.
+    pub fn check(
+        &self,
+        progress: &mut dyn FnMut(CheckProgress),
+    ) -> Result<CheckReport, StoreError> {
+        let files = self.ledger.bodies.sizes()?;
+        audit::check(&self.ledger, &files, progress)
+    }
+
+    /// The canonical blocks from `from` to `to`, both included, as far as they are there.
+    pub fn blocks(&self, from: BlockNumber, to: BlockNumber) -> Blocks<'_> {
+        Blocks::new(&self.ledger, from, to)
+    }
+
+    /// Replaces the side file. It is never ahead of the index, so no fsync is needed.
+    fn note_tip(&self) -> io::Result<()> {
+        let tip = self.ledger.index.tip().map_err(io::Error::other)?;
+        let fresh = self.dir.join("tip.json.new");
+        fs::write(&fresh, serde_json::to_vec(&tip)?)?;
+        fs::rename(fresh, self.dir.join("tip.json"))
+    }
+}
+
+impl Backend for Disk {
+    fn commit(&self, batches: &[&StoreBatch]) -> Vec<Result<(), StoreError>> {
+        let verdicts = self.ledger.commit(batches);
+        let moved = batches.iter().zip(&verdicts);
+        if moved.into_iter().any(|(batch, verdict)| verdict.is_ok() && !batch.canonical.is_empty())
+            && let Err(error) = self.note_tip()
+        {
+            tracing::warn!(%error, "cannot write tip.json, which only guards against a lost index");
+        }
+        verdicts
+    }
+
+    fn load(&self) -> Result<StoredState, StoreError> {
+        self.ledger.load()
+    }
+
+    fn find(&self, hashes: &[B256]) -> Result<Vec<Option<FoundBlock>>, StoreError> {
+        self.ledger.find(hashes)
+    }
+
+    fn walk(&self, top: BlockNumHash, limit: u64) -> Result<Vec<FoundBlock>, StoreError> {
+        self.ledger.walk(top, limit)
+    }
+
+    fn answer(&self, query: &StoreQuery) -> Result<StoreAnswer, StoreError> {
+        self.ledger.answer(query)
+    }
+}
+
+fn take_lock(dir: &Path) -> Result<File, OpenError> {
+    let failed = |error| OpenError::of_io(dir.to_owned(), "open the lock file", &error);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let lock = options.open(dir.join("lock")).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { dir: dir.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+/// Opens sled, which panics on some damage and refuses to open over a torn snapshot although its log
+/// is whole: then the snapshot is put aside and it is tried once more.
+fn open_sled(dir: &Path, index_dir: &Path) -> Result<sled::Db, OpenError> {
+    let refusal = match try_sled(index_dir) {
+        Ok(db) => return Ok(db),
+        Err(Refusal::Io(error)) if error.to_string().contains("could not acquire lock") => {
+            return Err(OpenError::Locked { dir: dir.to_owned() });
+        }
+        Err(Refusal::Io(error)) => {
+            return Err(OpenError::of_io(dir.to_owned(), "open the index", &error));
+        }
+        Err(Refusal::Damaged(detail)) => detail,
+    };
+    let damaged = |detail| OpenError::Damaged { dir: dir.to_owned(), detail };
+    match set_snapshots_aside(index_dir) {
+        Ok(0) => return Err(damaged(refusal)),
+        Ok(_) => tracing::warn!(%refusal, "the index's snapshot is put aside and rebuilt"),
+        Err(error) => return Err(damaged(format!("{refusal}; its snapshot stays: {error}"))),
+    }
+    try_sled(index_dir).map_err(|again| match again {
+        Refusal::Io(error) => damaged(error.to_string()),
+        Refusal::Damaged(detail) => damaged(detail),
+    })
+}
+
+enum Refusal {
+    Io(io::Error),
+    Damaged(String),
+}
+
+fn try_sled(index_dir: &Path) -> Result<sled::Db, Refusal> {
+    // nothing is ever acknowledged by sled's own timer
+    let config =
+        sled::Config::new().path(index_dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+    match catch_unwind(AssertUnwindSafe(|| config.open())) {
+        Ok(Ok(db)) => Ok(db),
+        Ok(Err(sled::Error::Io(error))) => Err(Refusal::Io(error)),
+        Ok(Err(error)) => Err(Refusal::Damaged(format!("its index cannot be read: {error}"))),
+        Err(panic) => {
+            Err(Refusal::Damaged(format!("its index cannot be read: {}", first_line(&*panic))))
+        }
+    }
+}
+
+pub(crate) fn first_line(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no reason given");
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+/// Renames sled's snapshot files so that it rebuilds them from its log; returns how many there were.
+fn set_snapshots_aside(index_dir: &Path) -> io::Result<usize> {
+    let mut moved = 0_usize;
+    for entry in fs::read_dir(index_dir)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("snap.") {
+            fs::rename(entry.path(), index_dir.join(format!("aside.{name}")))?;
+            moved = moved.saturating_add(1);
+        }
+    }
+    Ok(moved)
+}
+
+/// The index may be newer than the side file, never older.
+fn check_side_file(dir: &Path, index: &SledIndex, founded: bool) -> Result<(), OpenError> {
+    let Ok(text) = fs::read(dir.join("tip.json")) else { return Ok(()) };
+    let damaged = |detail| OpenError::Damaged { dir: dir.to_owned(), detail };
+    if !founded {
+        return Err(damaged("its index came back empty".to_owned()));
+    }
+    // it is written without fsync, so a loss of power may leave it torn: then it says nothing
+    let Ok(tip) = serde_json::from_slice::<BlockNumHash>(&text) else { return Ok(()) };
+    match index.number_of(tip.hash) {
+        Ok(Some(number)) if number == tip.number => Ok(()),
+        Ok(_) => Err(damaged(format!("its index came back without block {tip}, once its tip"))),
+        Err(error) => Err(OpenError::of_store(dir.to_owned(), error)),
+    }
+}
+
+fn check_identity(
+    dir: &Path,
+    index: &SledIndex,
+    schema: &[u8],
+    genesis: &SealedHeader,
+    chain_id: u64,
+) -> Result<(), OpenError> {
+    let failed = |error| OpenError::of_store(dir.to_owned(), error);
+    let mut schema = keys::Fields::new("the schema", schema);
+    let found = schema.u32().map_err(failed)?;
+    if found > keys::SCHEMA {
+        let dir = dir.to_owned();
+        return Err(OpenError::NewerSchema { dir, found, known: keys::SCHEMA });
+    }
+    let chain = index.meta(keys::META_CHAIN).map_err(failed)?;
+    let mut chain = keys::Fields::new("the chain", &chain);
+    let found_chain_id = chain.u64().map_err(failed)?;
+    let found = chain.hash().map_err(failed)?;
+    if (found_chain_id, found) != (chain_id, genesis.hash()) {
+        return Err(OpenError::OtherChain {
+            dir: dir.to_owned(),
+            found_chain_id,
+            found,
+            expected_chain_id: chain_id,
+            expected: genesis.hash(),
+        });
+    }
+    Ok(())
+}
+
+/// A new directory's entries have to survive a loss of power as well.
+fn sync_dirs(dir: &Path, index_dir: &Path) -> io::Result<()> {
+    File::open(index_dir)?.sync_all()?;
+    File::open(dir)?.sync_all()?;
+    dir.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}

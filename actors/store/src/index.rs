@@ -1,0 +1,177 @@
+//! The index: an ordered map from keys to values with atomic batches, and how it is looked up.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
+
+use alloy_consensus::Header;
+use alloy_primitives::{B256, BlockNumber};
+use alloy_rlp::Decodable;
+use moorline_messages::{BlockNumHash, SealedHeader, StoreError};
+
+use crate::keys::{self, Bytestring};
+
+/// Entries to put, or to remove where the value is `None`.
+pub(crate) type Entries = BTreeMap<Bytestring, Option<Bytestring>>;
+
+/// Point reads, and what they mean.
+pub(crate) trait Lookup {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytestring>, StoreError>;
+
+    fn meta(&self, key: &'static [u8]) -> Result<Bytestring, StoreError> {
+        self.get(key)?.ok_or_else(|| {
+            let name = String::from_utf8_lossy(key.get(1..).unwrap_or_default());
+            StoreError::Damaged(format!("the index has lost its entry '{name}'"))
+        })
+    }
+
+    fn tip(&self) -> Result<BlockNumHash, StoreError> {
+        keys::get_block("the tip", &self.meta(keys::META_TIP)?)
+    }
+
+    fn earliest(&self) -> Result<BlockNumber, StoreError> {
+        keys::get_u64("the earliest block", &self.meta(keys::META_EARLIEST)?)
+    }
+
+    fn number_of(&self, hash: B256) -> Result<Option<BlockNumber>, StoreError> {
+        self.get(&keys::number(hash))?
+            .map(|entry| keys::get_u64("a block's number", &entry))
+            .transpose()
+    }
+
+    /// The canonical hash at a height. Entries under `earliest` are left-overs of an older run and do
+    /// not count, the genesis block aside.
+    fn canonical_hash(&self, number: BlockNumber) -> Result<Option<B256>, StoreError> {
+        if number != 0 && number < self.earliest()? {
+            return Ok(None);
+        }
+        self.get(&keys::canonical(number))?
+            .map(|entry| keys::get_hash("a canonical block", &entry))
+            .transpose()
+    }
+
+    fn header(&self, at: BlockNumHash) -> Result<Option<Arc<SealedHeader>>, StoreError> {
+        let Some(rlp) = self.get(&keys::header(at))? else { return Ok(None) };
+        let header = Header::decode(&mut rlp.as_slice()).map_err(|error| {
+            StoreError::Damaged(format!("the header of block {at} cannot be decoded: {error}"))
+        })?;
+        Ok(Some(Arc::new(SealedHeader::new_unchecked(header, at.hash))))
+    }
+
+    fn header_by_hash(&self, hash: B256) -> Result<Option<Arc<SealedHeader>>, StoreError> {
+        match self.number_of(hash)? {
+            Some(number) => self.header(BlockNumHash { number, hash }),
+            None => Ok(None),
+        }
+    }
+}
+
+/// A scan's entries, ascending.
+pub(crate) type Scan<'a> =
+    Box<dyn Iterator<Item = Result<(Bytestring, Bytestring), StoreError>> + 'a>;
+
+/// An ordered map that can be written atomically.
+pub(crate) trait Index: Lookup + Send + Sync {
+    /// Entries from `from` up to, not including, `to`.
+    fn scan(&self, from: &[u8], to: &[u8]) -> Scan<'_>;
+
+    /// Writes all entries or none.
+    fn apply(&self, entries: &Entries) -> Result<(), StoreError>;
+
+    /// Makes everything that was applied survive a loss of power.
+    fn sync(&self) -> Result<(), StoreError>;
+}
+
+/// sled, with the fsync that its flush leaves out.
+#[derive(Debug)]
+pub(crate) struct SledIndex {
+    db: sled::Db,
+    /// sled's log, opened a second time: syncing any handle syncs the file.
+    file: File,
+    /// Set once a write failed: what sled holds in memory may then not be what is on disk.
+    broken: OnceLock<StoreError>,
+}
+
+impl SledIndex {
+    /// `dir` is the directory that sled was opened in.
+    pub(crate) fn new(db: sled::Db, dir: &Path) -> std::io::Result<Self> {
+        Ok(Self { db, file: File::open(dir.join("db"))?, broken: OnceLock::new() })
+    }
+
+    pub(crate) fn size_bytes(&self) -> Result<u64, StoreError> {
+        self.db.size_on_disk().map_err(sled_error)
+    }
+
+    fn unless_broken(&self) -> Result<(), StoreError> {
+        self.broken.get().map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    fn breaking<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(error) = &result {
+            let lasting = match error {
+                StoreError::Full(text) => {
+                    StoreError::Full(format!("{text}; make room and start the node again"))
+                }
+                other => StoreError::Io(format!("{other}; start the node again")),
+            };
+            drop(self.broken.set(lasting));
+        }
+        result
+    }
+}
+
+impl Lookup for SledIndex {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytestring>, StoreError> {
+        self.db.get(key).map(|value| value.map(|value| value.to_vec())).map_err(sled_error)
+    }
+}
+
+impl Index for SledIndex {
+    fn scan(&self, from: &[u8], to: &[u8]) -> Scan<'_> {
+        Box::new(self.db.range(from..to).map(|entry| {
+            entry.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(sled_error)
+        }))
+    }
+
+    fn apply(&self, entries: &Entries) -> Result<(), StoreError> {
+        self.unless_broken()?;
+        let mut batch = sled::Batch::default();
+        for (key, value) in entries {
+            match value {
+                Some(value) => batch.insert(key.as_slice(), value.as_slice()),
+                None => batch.remove(key.as_slice()),
+            }
+        }
+        self.breaking(self.db.apply_batch(batch).map_err(sled_error))
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        self.unless_broken()?;
+        self.breaking(self.db.flush().map_err(sled_error))?;
+        // sled's flush writes the log but never calls fsync on Linux
+        self.breaking(self.file.sync_all().map_err(|error| io_error("sync the index", &error)))
+    }
+}
+
+/// An operating system's error, told apart by what the reader can do about it.
+pub(crate) fn io_error(doing: &str, error: &std::io::Error) -> StoreError {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    let text = format!("cannot {doing}: {error}");
+    match error.kind() {
+        StorageFull | QuotaExceeded => StoreError::Full(text),
+        _ => StoreError::Io(text),
+    }
+}
+
+pub(crate) fn sled_error(error: sled::Error) -> StoreError {
+    match error {
+        sled::Error::Io(error) => io_error("use the index", &error),
+        sled::Error::Corruption { .. } | sled::Error::ReportableBug(_) => {
+            StoreError::Damaged(format!("the index is unreadable: {error}"))
+        }
+        other => StoreError::Io(format!("the index refuses: {other}")),
+    }
+}

@@ -1,0 +1,214 @@
+//! The layout of the index: one tree, one byte of prefix for each kind of entry. Numbers are
+//! big-endian in keys and values, so that keys sort by height.
+
+use alloy_primitives::{B256, BlockNumber};
+use moorline_messages::{BlockNumHash, Forkchoice, Span, StoreError};
+
+pub(crate) type Bytestring = Vec<u8>;
+
+/// The layout described here. A change that older code cannot read raises it.
+pub(crate) const SCHEMA: u32 = 1;
+
+pub(crate) const META_SCHEMA: &[u8] = b"mschema";
+pub(crate) const META_CHAIN: &[u8] = b"mchain";
+pub(crate) const META_TIP: &[u8] = b"mtip";
+pub(crate) const META_EARLIEST: &[u8] = b"mearliest";
+pub(crate) const META_FORKCHOICE: &[u8] = b"mforkchoice";
+pub(crate) const META_BODIES_END: &[u8] = b"mbodies-end";
+
+/// `h` number hash -> header RLP.
+pub(crate) const HEADERS: u8 = b'h';
+/// `n` hash -> number.
+pub(crate) const NUMBERS: u8 = b'n';
+/// `b` hash -> [`BodyPointer`].
+pub(crate) const BODIES: u8 = b'b';
+/// `c` number -> hash of the canonical block.
+pub(crate) const CANONICAL: u8 = b'c';
+/// `s` number and hash of the top -> the rest of the span.
+pub(crate) const SPANS: u8 = b's';
+
+fn key(prefix: u8, parts: &[&[u8]]) -> Bytestring {
+    let mut key = Vec::with_capacity(41);
+    key.push(prefix);
+    for part in parts {
+        key.extend_from_slice(part);
+    }
+    key
+}
+
+pub(crate) fn header(at: BlockNumHash) -> Bytestring {
+    key(HEADERS, &[&at.number.to_be_bytes(), at.hash.as_slice()])
+}
+
+pub(crate) fn number(hash: B256) -> Bytestring {
+    key(NUMBERS, &[hash.as_slice()])
+}
+
+pub(crate) fn body(hash: B256) -> Bytestring {
+    key(BODIES, &[hash.as_slice()])
+}
+
+pub(crate) fn canonical(number: BlockNumber) -> Bytestring {
+    key(CANONICAL, &[&number.to_be_bytes()])
+}
+
+pub(crate) fn span(top: BlockNumHash) -> Bytestring {
+    key(SPANS, &[&top.number.to_be_bytes(), top.hash.as_slice()])
+}
+
+/// The first key of a prefix.
+pub(crate) fn first_of(prefix: u8) -> Bytestring {
+    vec![prefix]
+}
+
+/// The first key beyond a prefix.
+pub(crate) fn end_of(prefix: u8) -> Bytestring {
+    vec![prefix.saturating_add(1)]
+}
+
+/// The first key of a prefix whose number is greater than `number`.
+pub(crate) fn above(prefix: u8, number: BlockNumber) -> Bytestring {
+    number.checked_add(1).map_or_else(|| end_of(prefix), |next| key(prefix, &[&next.to_be_bytes()]))
+}
+
+/// Where a body lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct BodyPointer {
+    /// Number of the file, from 1.
+    pub(crate) file: u32,
+    /// Offset of the record's header, in bytes.
+    pub(crate) offset: u64,
+    /// Length of the record's payload, in bytes.
+    pub(crate) len: u32,
+}
+
+/// How far the body files are indexed: what lies beyond was never acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct BodiesEnd {
+    /// Number of the file that is written to; zero before the first.
+    pub(crate) file: u32,
+    /// Length of that file, in bytes.
+    pub(crate) offset: u64,
+}
+
+pub(crate) fn put_pointer(pointer: BodyPointer) -> Bytestring {
+    let BodyPointer { file, offset, len } = pointer;
+    [&file.to_be_bytes()[..], &offset.to_be_bytes(), &len.to_be_bytes()].concat()
+}
+
+pub(crate) fn put_bodies_end(end: BodiesEnd) -> Bytestring {
+    [&end.file.to_be_bytes()[..], &end.offset.to_be_bytes()].concat()
+}
+
+pub(crate) fn put_block(at: BlockNumHash) -> Bytestring {
+    [&at.number.to_be_bytes()[..], at.hash.as_slice()].concat()
+}
+
+pub(crate) fn put_forkchoice(forkchoice: Forkchoice) -> Bytestring {
+    let Forkchoice { head, safe, finalized } = forkchoice;
+    [head.as_slice(), safe.as_slice(), finalized.as_slice()].concat()
+}
+
+pub(crate) fn put_chain(chain_id: u64, genesis: B256) -> Bytestring {
+    [&chain_id.to_be_bytes()[..], genesis.as_slice()].concat()
+}
+
+/// What a span's key leaves out.
+pub(crate) fn put_span(span: &Span) -> Bytestring {
+    let mut value = put_block(span.bottom);
+    value.extend_from_slice(span.bottom_parent.as_slice());
+    value
+}
+
+/// Reads fixed-width fields off an entry; `Damaged` where it is too short or too long.
+pub(crate) struct Fields<'a> {
+    what: &'static str,
+    rest: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    pub(crate) const fn new(what: &'static str, entry: &'a [u8]) -> Self {
+        Self { what, rest: entry }
+    }
+
+    /// The fields of a key, after its prefix.
+    pub(crate) fn of_key(what: &'static str, key: &'a [u8]) -> Self {
+        Self { what, rest: key.get(1..).unwrap_or_default() }
+    }
+
+    fn damaged(&self) -> StoreError {
+        StoreError::Damaged(format!("the index entry for {} has the wrong length", self.what))
+    }
+
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], StoreError> {
+        let (field, rest) = self.rest.split_first_chunk::<N>().ok_or_else(|| self.damaged())?;
+        self.rest = rest;
+        Ok(*field)
+    }
+
+    pub(crate) fn u32(&mut self) -> Result<u32, StoreError> {
+        self.take().map(u32::from_be_bytes)
+    }
+
+    pub(crate) fn u64(&mut self) -> Result<u64, StoreError> {
+        self.take().map(u64::from_be_bytes)
+    }
+
+    pub(crate) fn hash(&mut self) -> Result<B256, StoreError> {
+        self.take().map(B256::new)
+    }
+
+    pub(crate) fn block(&mut self) -> Result<BlockNumHash, StoreError> {
+        Ok(BlockNumHash { number: self.u64()?, hash: self.hash()? })
+    }
+
+    /// Ends the reading: nothing may be left over.
+    pub(crate) fn done<T>(self, value: T) -> Result<T, StoreError> {
+        if self.rest.is_empty() { Ok(value) } else { Err(self.damaged()) }
+    }
+}
+
+pub(crate) fn get_u64(what: &'static str, entry: &[u8]) -> Result<u64, StoreError> {
+    let mut fields = Fields::new(what, entry);
+    let value = fields.u64()?;
+    fields.done(value)
+}
+
+pub(crate) fn get_hash(what: &'static str, entry: &[u8]) -> Result<B256, StoreError> {
+    let mut fields = Fields::new(what, entry);
+    let value = fields.hash()?;
+    fields.done(value)
+}
+
+pub(crate) fn get_block(what: &'static str, entry: &[u8]) -> Result<BlockNumHash, StoreError> {
+    let mut fields = Fields::new(what, entry);
+    let value = fields.block()?;
+    fields.done(value)
+}
+
+pub(crate) fn get_pointer(entry: &[u8]) -> Result<BodyPointer, StoreError> {
+    let mut fields = Fields::new("a body", entry);
+    let value = BodyPointer { file: fields.u32()?, offset: fields.u64()?, len: fields.u32()? };
+    fields.done(value)
+}
+
+pub(crate) fn get_bodies_end(entry: &[u8]) -> Result<BodiesEnd, StoreError> {
+    let mut fields = Fields::new("the end of the bodies", entry);
+    let value = BodiesEnd { file: fields.u32()?, offset: fields.u64()? };
+    fields.done(value)
+}
+
+pub(crate) fn get_forkchoice(entry: &[u8]) -> Result<Forkchoice, StoreError> {
+    let mut fields = Fields::new("the forkchoice", entry);
+    let value =
+        Forkchoice { head: fields.hash()?, safe: fields.hash()?, finalized: fields.hash()? };
+    fields.done(value)
+}
+
+pub(crate) fn get_span(key: &[u8], entry: &[u8]) -> Result<Span, StoreError> {
+    let mut of_key = Fields::of_key("a span", key);
+    let top = of_key.block()?;
+    let mut fields = Fields::new("a span", entry);
+    let span = Span { top, bottom: fields.block()?, bottom_parent: fields.hash()? };
+    fields.done(of_key.done(span)?)
+}

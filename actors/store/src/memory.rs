@@ -1,0 +1,138 @@
+//! The store with nothing behind it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError, RwLock},
+};
+
+use alloy_primitives::B256;
+use moorline_messages::{
+    BlockNumHash, FoundBlock, SealedHeader, StoreAnswer, StoreBatch, StoreError, StoreQuery,
+    StoredState,
+};
+
+use crate::{
+    backend::Backend,
+    index::{Entries, Index, Lookup, Scan},
+    keys::{BodiesEnd, BodyPointer, Bytestring},
+    ledger::{BodyLog, Ledger},
+};
+
+/// A backend for tests and simulation: the rules of [`Disk`](crate::Disk), kept in memory.
+#[derive(Debug)]
+pub struct Memory {
+    ledger: Ledger<MapIndex, Records>,
+}
+
+impl Memory {
+    /// A store that holds nothing but a genesis block.
+    ///
+    /// # Errors
+    /// The header is too big to be stored.
+    pub fn new(genesis: &SealedHeader, chain_id: u64) -> Result<Self, StoreError> {
+        let ledger = Ledger::new(MapIndex::default(), Records::default());
+        ledger.found(genesis, chain_id)?;
+        Ok(Self { ledger })
+    }
+
+    /// Makes every write fail with this error, or succeed again.
+    pub fn fail_writes(&self, error: Option<StoreError>) {
+        *lock(&self.ledger.index.fault) = error;
+    }
+}
+
+impl Backend for Memory {
+    fn commit(&self, batches: &[&StoreBatch]) -> Vec<Result<(), StoreError>> {
+        self.ledger.commit(batches)
+    }
+
+    fn load(&self) -> Result<StoredState, StoreError> {
+        self.ledger.load()
+    }
+
+    fn find(&self, hashes: &[B256]) -> Result<Vec<Option<FoundBlock>>, StoreError> {
+        self.ledger.find(hashes)
+    }
+
+    fn walk(&self, top: BlockNumHash, limit: u64) -> Result<Vec<FoundBlock>, StoreError> {
+        self.ledger.walk(top, limit)
+    }
+
+    fn answer(&self, query: &StoreQuery) -> Result<StoreAnswer, StoreError> {
+        self.ledger.answer(query)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Debug, Default)]
+struct MapIndex {
+    map: RwLock<BTreeMap<Bytestring, Bytestring>>,
+    fault: Mutex<Option<StoreError>>,
+}
+
+impl Lookup for MapIndex {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytestring>, StoreError> {
+        Ok(self.map.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned())
+    }
+}
+
+impl Index for MapIndex {
+    fn scan(&self, from: &[u8], to: &[u8]) -> Scan<'_> {
+        let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
+        let range = map.range(from.to_vec()..to.to_vec());
+        let entries: Vec<_> = range.map(|(key, value)| Ok((key.clone(), value.clone()))).collect();
+        Box::new(entries.into_iter())
+    }
+
+    fn apply(&self, entries: &Entries) -> Result<(), StoreError> {
+        if let Some(fault) = lock(&self.fault).clone() {
+            return Err(fault);
+        }
+        let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
+        for (key, value) in entries {
+            match value {
+                Some(value) => map.insert(key.clone(), value.clone()),
+                None => map.remove(key),
+            };
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+/// Packed bodies; a pointer's offset is a position in the list.
+#[derive(Debug, Default)]
+struct Records(Mutex<Vec<Vec<u8>>>);
+
+impl BodyLog for Records {
+    fn append(&self, records: &[Vec<u8>]) -> Result<Vec<BodyPointer>, StoreError> {
+        let mut kept = lock(&self.0);
+        let mut pointers = Vec::with_capacity(records.len());
+        for record in records {
+            let len = u32::try_from(record.len()).unwrap_or(u32::MAX);
+            pointers.push(BodyPointer { file: 0, offset: position(kept.len()), len });
+            kept.push(record.clone());
+        }
+        Ok(pointers)
+    }
+
+    fn end(&self) -> BodiesEnd {
+        BodiesEnd { file: 0, offset: position(lock(&self.0).len()) }
+    }
+
+    fn read(&self, pointer: BodyPointer) -> Result<Vec<u8>, StoreError> {
+        let kept = lock(&self.0);
+        let record = usize::try_from(pointer.offset).ok().and_then(|position| kept.get(position));
+        record.cloned().ok_or_else(|| StoreError::Damaged("a body is missing".to_owned()))
+    }
+}
+
+fn position(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,313 @@
+//! Opening, damage, body files, checking.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+use alloy_consensus::Header;
+use moorline_messages::{Forkchoice, HashOrNumber, SealedHeader, StoreBatch, StoreError};
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    Disk, Fault, OpenError,
+    bodies::BodyFiles,
+    index::{Index, SledIndex},
+    keys::{self, BodiesEnd},
+    ledger::BodyLog,
+};
+
+fn open(dir: &Path) -> Disk {
+    Disk::open(dir, &genesis(), CHAIN_ID).unwrap()
+}
+
+fn refusal(dir: &Path) -> OpenError {
+    Disk::open(dir, &genesis(), CHAIN_ID).unwrap_err()
+}
+
+fn first_bodies(dir: &Path) -> PathBuf {
+    dir.join("bodies-000001.e2s")
+}
+
+/// A closed store with these blocks canonical.
+fn filled(blocks: &[Block]) -> TempDir {
+    let dir = TempDir::new().unwrap();
+    commit(&open(dir.path()), canonical(blocks));
+    dir
+}
+
+#[test]
+fn a_store_is_reopened_as_it_was_left() {
+    let (dir, blocks) = (TempDir::new().unwrap(), chain(6));
+    let forkchoice = Forkchoice { head: blocks[5].header.hash(), ..Forkchoice::default() };
+    let store = open(dir.path());
+    commit(&store, canonical(&blocks[..3]));
+    let spans = vec![span_of(&blocks[4..])];
+    let unfinished = StoreBatch { spans, forkchoice: Some(forkchoice), ..headers_of(&blocks[4..]) };
+    commit(&store, unfinished);
+    let state = store.load().unwrap();
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(store.load().unwrap(), state);
+    assert_eq!(state.tip, blocks[2].header);
+    assert_eq!((state.forkchoice, state.spans), (forkchoice, vec![span_of(&blocks[4..])]));
+    assert_eq!(block_at(&store, 3).as_ref(), Some(&blocks[2]));
+}
+
+#[test]
+fn a_directory_in_use_is_refused_and_free_once_it_is_closed() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path());
+    let error = refusal(dir.path());
+    assert!(matches!(error, OpenError::Locked { .. }), "{error}");
+    drop(store);
+    open(dir.path());
+}
+
+#[test]
+fn an_index_locked_by_somebody_else_is_refused() {
+    let dir = filled(&chain(1));
+    let _db = sled::open(dir.path().join("index")).unwrap();
+    let error = refusal(dir.path());
+    assert!(matches!(error, OpenError::Locked { .. }), "{error}");
+}
+
+#[test]
+fn another_chains_directory_is_refused() {
+    let dir = filled(&chain(1));
+    let other = Arc::new(SealedHeader::new(Header::default()));
+    let error = Disk::open(dir.path(), &other, CHAIN_ID).unwrap_err();
+    assert!(matches!(error, OpenError::OtherChain { .. }), "{error}");
+    let error = Disk::open(dir.path(), &genesis(), CHAIN_ID + 1).unwrap_err();
+    assert!(matches!(error, OpenError::OtherChain { found_chain_id: CHAIN_ID, .. }), "{error}");
+    open(dir.path());
+}
+
+#[test]
+fn a_newer_layout_is_refused() {
+    let dir = filled(&chain(1));
+    let index_dir = dir.path().join("index");
+    let index = SledIndex::new(sled::open(&index_dir).unwrap(), &index_dir).unwrap();
+    let newer = (keys::SCHEMA + 1).to_be_bytes().to_vec();
+    index.apply(&[(keys::META_SCHEMA.to_vec(), Some(newer))].into()).unwrap();
+    index.sync().unwrap();
+    drop(index);
+    let error = refusal(dir.path());
+    assert!(matches!(error, OpenError::NewerSchema { found: 2, known: 1, .. }), "{error}");
+}
+
+#[test]
+fn a_file_where_the_directory_should_be_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    for path in [file.clone(), file.join("below")] {
+        let error = refusal(&path);
+        assert!(matches!(error, OpenError::NotADirectory { .. }), "{error}");
+    }
+}
+
+#[test]
+fn an_error_is_one_sentence_that_says_what_to_do() {
+    let dir = TempDir::new().unwrap();
+    let _open = open(dir.path());
+    let text = refusal(dir.path()).to_string();
+    assert!(text.starts_with(&dir.path().display().to_string()) && text.contains("stop that"));
+    assert!(!text.contains('\n'));
+}
+
+#[test]
+fn an_empty_snapshot_is_put_aside_and_nothing_is_lost() {
+    let blocks = chain(20);
+    let dir = filled(&blocks);
+    // sled writes a snapshot of what it recovered
+    drop(open(dir.path()));
+    let snapshots = files_named(&dir.path().join("index"), "snap.");
+    assert!(!snapshots.is_empty());
+    for snapshot in &snapshots {
+        OpenOptions::new().write(true).open(snapshot).unwrap().set_len(0).unwrap();
+    }
+    let store = open(dir.path());
+    assert_eq!(block_at(&store, 20).as_ref(), Some(&blocks[19]));
+    assert!(!files_named(&dir.path().join("index"), "aside.snap.").is_empty());
+}
+
+#[test]
+fn an_index_that_comes_back_empty_or_older_is_noticed() {
+    let dir = filled(&chain(3));
+    fs::remove_dir_all(dir.path().join("index")).unwrap();
+    let error = refusal(dir.path());
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+
+    let (older, newer) = (filled(&chain(2)), filled(&chain(3)));
+    fs::copy(newer.path().join("tip.json"), older.path().join("tip.json")).unwrap();
+    let error = refusal(older.path());
+    assert!(error.to_string().contains("once its tip"), "{error}");
+}
+
+#[test]
+fn a_garbled_index_is_refused_and_never_panics() {
+    let dir = filled(&chain(20));
+    let path = dir.path().join("index/db");
+    let mut bytes = fs::read(&path).unwrap();
+    for byte in bytes.iter_mut().step_by(97) {
+        *byte ^= 0x55;
+    }
+    fs::write(&path, bytes).unwrap();
+    let error = refusal(dir.path());
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+    assert!(!error.to_string().contains('\n'), "{error}");
+}
+
+#[test]
+fn a_torn_tail_of_the_body_files_is_cut_off() {
+    let blocks = chain(4);
+    let dir = filled(&blocks[..2]);
+    let whole_len = fs::metadata(first_bodies(dir.path())).unwrap().len();
+    let mut file = OpenOptions::new().append(true).open(first_bodies(dir.path())).unwrap();
+    file.write_all(&[0x04, 0x00, 0xff]).unwrap();
+    fs::write(dir.path().join("bodies-000002.e2s"), "begun and never indexed").unwrap();
+    let store = open(dir.path());
+    assert_eq!(fs::metadata(first_bodies(dir.path())).unwrap().len(), whole_len);
+    assert!(!dir.path().join("bodies-000002.e2s").exists());
+    commit(&store, canonical(&blocks[2..]));
+    for expected in &blocks {
+        assert_eq!(block_at(&store, expected.header.number).as_ref(), Some(expected));
+    }
+    assert!(store.check(&mut |_| ()).unwrap().is_sound());
+}
+
+#[test]
+fn a_body_file_that_lost_its_end_is_noticed_at_open() {
+    let dir = filled(&chain(4));
+    let file = OpenOptions::new().write(true).open(first_bodies(dir.path())).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 1).unwrap();
+    let error = refusal(dir.path());
+    assert!(error.to_string().contains("bodies-000001.e2s"), "{error}");
+    fs::remove_file(first_bodies(dir.path())).unwrap();
+    assert!(matches!(refusal(dir.path()), OpenError::Damaged { .. }));
+}
+
+#[test]
+fn a_flipped_byte_in_a_body_is_an_error_and_the_check_names_the_block() {
+    let (dir, blocks) = (TempDir::new().unwrap(), chain(5));
+    let store = open(dir.path());
+    commit(&store, canonical(&blocks));
+    assert!(store.check(&mut |_| ()).unwrap().is_sound());
+    let pointer = store.stats().unwrap().bodies_bytes - 50;
+    flip(&first_bodies(dir.path()), pointer);
+    let query = StoreQuery::Block { block: HashOrNumber::Number(5) };
+    assert!(matches!(store.answer(&query), Err(StoreError::Damaged(_))));
+    let report = store.check(&mut |_| ()).unwrap();
+    assert_eq!((report.blocks, report.fault_count), (5, 1));
+    assert_eq!(report.faults[0].block, blocks[4].num_hash());
+    assert!(matches!(report.faults[0].fault, Fault::Unreadable(_)), "{report:?}");
+}
+
+#[test]
+fn a_check_finds_pointers_past_the_end_and_bodies_that_are_another_blocks() {
+    let (dir, blocks) = (TempDir::new().unwrap(), chain(3));
+    let store = open(dir.path());
+    let swapped = StoreBatch {
+        bodies: vec![
+            (blocks[0].num_hash(), Arc::clone(&blocks[1].body)),
+            (blocks[1].num_hash(), Arc::clone(&blocks[1].body)),
+            (blocks[2].num_hash(), Arc::clone(&blocks[2].body)),
+        ],
+        ..canonical(&blocks)
+    };
+    commit(&store, swapped);
+    let file = OpenOptions::new().write(true).open(first_bodies(dir.path())).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 1).unwrap();
+    let report = store.check(&mut |_| ()).unwrap();
+    let faults: Vec<_> = report.faults.iter().map(|f| (f.block.number, &f.fault)).collect();
+    assert!(
+        matches!(faults[..], [(3, Fault::Pointer), (1, Fault::Body(_)), (3, Fault::Unreadable(_))]),
+        "{faults:?}"
+    );
+}
+
+#[test]
+fn statistics_count_what_is_there_and_a_repeated_batch_adds_nothing() {
+    let (dir, blocks) = (TempDir::new().unwrap(), chain(5));
+    let store = open(dir.path());
+    commit(&store, canonical(&blocks[..3]));
+    commit(&store, headers_of(&blocks));
+    let stats = store.stats().unwrap();
+    assert_eq!((stats.headers, stats.bodies, stats.canonical, stats.earliest), (6, 4, 3, 1));
+    assert_eq!(stats.tip, blocks[2].num_hash());
+    commit(&store, canonical(&blocks[..3]));
+    assert_eq!(store.stats().unwrap().bodies_bytes, stats.bodies_bytes);
+}
+
+#[test]
+fn blocks_are_streamed_ascending_as_far_as_they_are_there() {
+    let (dir, blocks) = (TempDir::new().unwrap(), chain(5));
+    let store = open(dir.path());
+    commit(&store, canonical(&blocks));
+    let stream = |from, to| store.blocks(from, to).collect::<Result<Vec<_>, _>>().unwrap();
+    assert_eq!(stream(2, 4), blocks[1..4]);
+    assert_eq!(stream(4, u64::MAX), blocks[3..]);
+    assert_eq!(stream(6, 9), []);
+}
+
+#[test]
+fn body_files_are_rolled_and_every_record_is_found_again() {
+    let dir = TempDir::new().unwrap();
+    let files = BodyFiles::open(dir.path(), BodiesEnd::default(), 1_000).unwrap();
+    let records: Vec<Vec<u8>> = (1..=40).map(|n: u8| vec![n; usize::from(n) * 10]).collect();
+    let mut pointers = Vec::new();
+    for group in records.chunks(7) {
+        pointers.extend(files.append(group).unwrap());
+    }
+    // a record that no file has room for goes into one of its own
+    let huge = vec![7; 5_000];
+    pointers.extend(files.append(std::slice::from_ref(&huge)).unwrap());
+    let files = BodyFiles::open(dir.path(), files.end(), 1_000).unwrap();
+    for (pointer, record) in pointers.iter().zip(records.iter().chain([&huge])) {
+        assert_eq!(&files.read(*pointer).unwrap(), record);
+    }
+    let sizes = files.sizes().unwrap();
+    assert!(sizes.len() > 8);
+    assert!(sizes.values().filter(|len| **len > 1_000).count() <= 1);
+    assert!(sizes.values().all(|len| *len > 8), "no file is left empty: {sizes:?}");
+}
+
+#[test]
+fn a_body_file_is_a_sequence_of_e2store_records() {
+    let dir = filled(&chain(3));
+    let bytes = fs::read(first_bodies(dir.path())).unwrap();
+    assert_eq!(bytes[..8], [0x65, 0x32, 0, 0, 0, 0, 0, 0]);
+    let (mut rest, mut records) = (&bytes[8..], 0);
+    while let [kind @ .., _, _, _, _, _, _] = &rest[..8] {
+        assert_eq!(*kind, [0x04, 0x00]);
+        assert_eq!(rest[6..8], [0, 0]);
+        let len = u32::from_le_bytes(rest[2..6].try_into().unwrap()) as usize;
+        // every snappy frame stream begins with this chunk
+        assert_eq!(rest[8..18], *b"\xff\x06\x00\x00sNaPpY");
+        rest = &rest[8 + len..];
+        records += 1;
+        if rest.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(records, 4, "genesis and three blocks");
+}
+
+fn flip(path: &Path, at: u64) {
+    let mut byte = fs::read(path).unwrap()[at as usize];
+    byte ^= 1;
+    let mut file = OpenOptions::new().write(true).open(path).unwrap();
+    file.seek(SeekFrom::Start(at)).unwrap();
+    file.write_all(&[byte]).unwrap();
+}
+
+fn files_named(dir: &Path, prefix: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
+    entries
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
+        .map(|entry| entry.path())
+        .collect()
+}

@@ -1,0 +1,32 @@
+//! Real blocks, in and out again.
+
+use std::path::Path;
+
+use moorline_rules::{BlockReader, block_rlp};
+use tempfile::TempDir;
+
+use super::*;
+use crate::Disk;
+
+#[test]
+fn what_geth_exported_is_given_back_byte_for_byte() {
+    let folder =
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/geth-ethtest"));
+    let Ok(exported) = std::fs::read(folder.join("chain.rlp")) else {
+        println!("skipped: ../shared/data is not beside this checkout");
+        return;
+    };
+    let blocks: Vec<Block> =
+        BlockReader::new(exported.clone().into()).map(|block| block.unwrap()).collect();
+    assert_eq!(blocks.len(), 600);
+    let dir = TempDir::new().unwrap();
+    // the parent of the first block stands in for the genesis block, so the run begins above a gap
+    let store = Disk::open(dir.path(), &genesis(), 1).unwrap();
+    commit(&store, canonical(&blocks[1..]));
+    let report = store.check(&mut |_| ()).unwrap();
+    assert_eq!((report.blocks, report.fault_count), (599, 0), "{report:?}");
+    let rlp = |block: &Block| block_rlp(&block.header, &block.body);
+    let first_len = rlp(&blocks[0]).len();
+    let given: Vec<u8> = store.blocks(2, 600).flat_map(|block| rlp(&block.unwrap())).collect();
+    assert!(given == exported[first_len..]);
+}
