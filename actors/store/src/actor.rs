@@ -5,53 +5,22 @@ use std::{collections::BTreeMap, sync::Arc};
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Supervised, WrapFuture,
 };
-use moorline_kit::{Alarm, Ask, Crash, Envelope, Outlet, Replier, Stop};
-use moorline_messages::{
-    ActorName, Lifecycle, StoreAnswer, StoreError, StoreOutcome, StoreQuery, StoreRequest,
-};
+use moorline_kit::{Alarm, Ask, Crash, Envelope, Replier, Stop};
+use moorline_messages::{ActorName, Lifecycle, StoreOutcome, StoreRequest};
 
 use crate::{
-    backend::Backend,
-    core::{Bounds, Core, Effect, Input, Ticket},
-    ports::Ports,
-    work::{self, Work},
+    config::StoreConfig,
+    core::{Core, Effect, Input, Ticket},
+    ports::{Outlets, Ports},
+    work::{self, Query, Work},
 };
-
-/// What the actor is built from, and rebuilt from after a panic.
-#[derive(Clone, Debug)]
-pub struct StoreConfig {
-    /// Where it is kept. It stays open across restarts of the actor.
-    pub backend: Arc<dyn Backend>,
-    /// Requests that may share one commit.
-    pub commit_batches_max: usize,
-    /// Bytes that may share one commit; a heavier request goes alone.
-    pub commit_bytes_max: usize,
-    /// Reads that may run at once; at least one.
-    pub reads_max: usize,
-}
-
-impl StoreConfig {
-    /// The usual bounds: commits of at most 256 requests and 32 MiB, four reads at once.
-    pub fn new(backend: Arc<dyn Backend>) -> Self {
-        Self { backend, commit_batches_max: 256, commit_bytes_max: 32 << 20, reads_max: 4 }
-    }
-
-    fn core(&self) -> Core {
-        Core::new(Bounds {
-            commit_batches_max: self.commit_batches_max,
-            commit_bytes_max: self.commit_bytes_max,
-            reads_max: self.reads_max.max(1),
-        })
-    }
-}
 
 /// The actor.
 #[derive(Debug)]
 pub struct StoreActor {
     config: StoreConfig,
     core: Core,
-    tree: Outlet<StoreOutcome>,
-    downloader: Outlet<StoreOutcome>,
+    outlets: Outlets,
     /// What was accepted and is not answered, each still in its place in its port.
     accepted: BTreeMap<Ticket, Work>,
     next_ticket: Ticket,
@@ -65,8 +34,7 @@ impl StoreActor {
         Self {
             core: config.core(),
             config,
-            tree: Outlet::new(ports.tree),
-            downloader: Outlet::new(ports.downloader),
+            outlets: Outlets::new(ports),
             accepted: BTreeMap::new(),
             next_ticket: 0,
             stops: Vec::new(),
@@ -74,7 +42,11 @@ impl StoreActor {
         }
     }
 
+    /// Takes work on, unless the actor is stopping.
     fn accept(&mut self, work: Work, ctx: &mut Context<Self>) {
+        if !self.stops.is_empty() {
+            return;
+        }
         let ticket = self.next_ticket;
         self.next_ticket = ticket.wrapping_add(1);
         let input = work.input(ticket);
@@ -90,7 +62,7 @@ impl StoreActor {
                 Effect::Commit(tickets) => self.commit(tickets, ctx),
                 Effect::Read(ticket) => self.read(ticket, ctx),
                 Effect::Stopped => {
-                    self.flush();
+                    self.outlets.flush();
                     self.stops.drain(..).for_each(|replier| replier.answer(()));
                     ctx.stop();
                 }
@@ -138,25 +110,15 @@ impl StoreActor {
         if let StoreOutcome::Failed { error, .. } = &outcome {
             tracing::error!(request = %request.peek().id(), %error, "the store failed a request");
         }
-        match request.peek().from() {
-            ActorName::Tree => self.tree.tell(outcome),
-            ActorName::Downloader => self.downloader.tell(outcome),
-            other => tracing::warn!(actor = %other, "the store has no port to this actor"),
-        }
+        self.outlets.tell(request.peek().from(), outcome);
         self.wait_for_room(ctx);
     }
 
-    fn flush(&mut self) {
-        self.tree.flush();
-        self.downloader.flush();
-    }
-
     fn wait_for_room(&mut self, ctx: &mut Context<Self>) {
-        let retry_in = self.tree.retry_in().or_else(|| self.downloader.retry_in());
-        let at = retry_in.and_then(|wait| moorline_kit::now().checked_add(wait));
+        let at = self.outlets.retry_in().and_then(|wait| moorline_kit::now().checked_add(wait));
         self.alarm.set(ctx, at, |actor, ctx| {
             actor.alarm.clear();
-            actor.flush();
+            actor.outlets.flush();
             actor.wait_for_room(ctx);
         });
     }
@@ -195,14 +157,10 @@ impl Handler<Envelope<StoreRequest>> for StoreActor {
     }
 }
 
-impl Handler<Envelope<Ask<StoreQuery, Result<StoreAnswer, StoreError>>>> for StoreActor {
+impl Handler<Envelope<Query>> for StoreActor {
     type Result = ();
 
-    fn handle(
-        &mut self,
-        query: Envelope<Ask<StoreQuery, Result<StoreAnswer, StoreError>>>,
-        ctx: &mut Context<Self>,
-    ) {
+    fn handle(&mut self, query: Envelope<Query>, ctx: &mut Context<Self>) {
         self.accept(Work::Query(query), ctx);
     }
 }

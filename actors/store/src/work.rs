@@ -13,13 +13,16 @@ use crate::{
     core::{Input, Ticket},
 };
 
+/// A question by an edge, and the way back.
+pub(crate) type Query = Ask<StoreQuery, Result<StoreAnswer, StoreError>>;
+
 /// Something accepted. It keeps its place in its port until it is dropped.
 #[derive(Debug)]
 pub(crate) enum Work {
     /// A request by an actor; answered once, by an outcome.
     Request(Arc<Envelope<StoreRequest>>),
     /// A question by an edge.
-    Query(Envelope<Ask<StoreQuery, Result<StoreAnswer, StoreError>>>),
+    Query(Envelope<Query>),
 }
 
 impl Work {
@@ -103,10 +106,7 @@ fn read_now(backend: &dyn Backend, asked: &StoreRequest) -> Result<StoreOutcome,
 }
 
 /// Answers an edge, unless it stopped waiting. A restart of the actor does not lose the answer.
-pub(crate) async fn answer(
-    backend: Arc<dyn Backend>,
-    query: Envelope<Ask<StoreQuery, Result<StoreAnswer, StoreError>>>,
-) {
+pub(crate) async fn answer(backend: Arc<dyn Backend>, query: Envelope<Query>) {
     let job = spawn_blocking(move || {
         let (query, replier) = query.open().open();
         if !replier.is_abandoned() {

@@ -276,6 +276,20 @@ fn body_files_are_rolled_and_every_record_is_found_again() {
 }
 
 #[test]
+fn a_full_disk_is_told_apart_and_nothing_moves() {
+    let dir = TempDir::new().unwrap();
+    let files = BodyFiles::open(dir.path(), BodiesEnd::default(), 1_000).unwrap();
+    // this device answers every write with ENOSPC
+    std::os::unix::fs::symlink("/dev/full", first_bodies(dir.path())).unwrap();
+    let refused = files.append(&[vec![1; 10]]);
+    assert!(matches!(refused, Err(StoreError::Full(_))), "{refused:?}");
+    assert_eq!(files.end(), BodiesEnd::default());
+    fs::remove_file(first_bodies(dir.path())).unwrap();
+    let pointers = files.append(&[vec![1; 10]]).unwrap();
+    assert_eq!(files.read(pointers[0]).unwrap(), [1; 10]);
+}
+
+#[test]
 fn a_body_file_is_a_sequence_of_e2store_records() {
     let dir = filled(&chain(3));
     let bytes = fs::read(first_bodies(dir.path())).unwrap();

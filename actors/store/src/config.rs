@@ -1,0 +1,36 @@
+//! How much runs at once, and on what.
+
+use std::sync::Arc;
+
+use crate::{
+    backend::Backend,
+    core::{Bounds, Core},
+};
+
+/// What the actor is built from, and rebuilt from after a panic.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// Where it is kept. It stays open across restarts of the actor.
+    pub backend: Arc<dyn Backend>,
+    /// Requests that may share one commit.
+    pub commit_batches_max: usize,
+    /// Bytes that may share one commit; a heavier request goes alone.
+    pub commit_bytes_max: usize,
+    /// Reads that may run at once; at least one.
+    pub reads_max: usize,
+}
+
+impl StoreConfig {
+    /// The usual bounds: commits of at most 256 requests and 32 MiB, four reads at once.
+    pub fn new(backend: Arc<dyn Backend>) -> Self {
+        Self { backend, commit_batches_max: 256, commit_bytes_max: 32 << 20, reads_max: 4 }
+    }
+
+    pub(crate) fn core(&self) -> Core {
+        Core::new(Bounds {
+            commit_batches_max: self.commit_batches_max,
+            commit_bytes_max: self.commit_bytes_max,
+            reads_max: self.reads_max.max(1),
+        })
+    }
+}
