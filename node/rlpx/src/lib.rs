@@ -30,10 +30,10 @@ mod session;
 pub mod snappy;
 #[cfg(test)]
 mod testdata;
+mod timeouts;
+mod wire;
 
-pub use connection::{
-    Connection, LocalStatus, Message, MessageReader, MessageWriter, Received, Timeouts,
-};
+pub use connection::{Connection, LocalStatus};
 pub use error::ConnectionError;
 pub use eth::EthMessage;
 pub use key::{KeyError, node_id, random_key};
@@ -41,3 +41,5 @@ pub use network::{Network, NetworkConfig, NetworkError, NetworkHandle};
 pub use rlp::RlpError;
 pub use serve::{ANSWER_BYTES, ChainSource};
 pub use session::MAX_SERVING;
+pub use timeouts::Timeouts;
+pub use wire::{Message, MessageReader, MessageWriter, Received};

@@ -1,10 +1,13 @@
 #![allow(clippy::arithmetic_side_effects)]
 
 use moorline_messages::{Blame, HashOrNumber};
-use tokio::io::{DuplexStream, duplex};
+use tokio::{
+    io::{DuplexStream, duplex},
+    time::Instant,
+};
 
 use super::*;
-use crate::{eth::HeadersRequest, node_id, random_key};
+use crate::{eth::HeadersRequest, frame, node_id, random_key, snappy};
 
 struct Side {
     secret: [u8; 32],
@@ -180,9 +183,7 @@ async fn a_dialler_that_never_shakes_hands_is_left_after_five_seconds() {
 async fn a_frame_that_trickles_below_the_minimum_rate_is_given_up() {
     let (mut a, mut b) = pair().await;
     // a whole header promises a megabyte, of which a byte a second arrives
-    let secrets_of_a = &mut a.writer.encoder;
-    let mut wire = BytesMut::new();
-    secrets_of_a.encode(&[&vec![1; 1 << 20]], &mut wire).unwrap();
+    let wire = a.encode_frame(&vec![1; 1 << 20]).unwrap();
     let started = Instant::now();
     let trickling = async {
         for chunk in wire.chunks(64) {

@@ -1,0 +1,265 @@
+//! Messages on a stream: what is read and written once the handshake is over.
+
+use bytes::{Buf, Bytes, BytesMut};
+use moorline_messages::DisconnectReason;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf},
+    time::{Instant, timeout, timeout_at},
+};
+
+use crate::{
+    ConnectionError, Timeouts,
+    eth::{self, EthMessage, Status},
+    frame::{self, FrameDecoder, FrameEncoder, MAX_FRAME_BYTES},
+    handshake::Secrets,
+    p2p::{self, FIRST_CAPABILITY_ID, Hello, MAX_HELLO_BYTES},
+    snappy,
+};
+
+/// How much is read from a socket at once, so that memory grows with what has arrived and not with
+/// what a frame's header claims.
+const READ_CHUNK_BYTES: usize = 64 << 10;
+
+/// A message of either protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// The peer leaves.
+    Disconnect(DisconnectReason),
+    /// Are you there?
+    Ping,
+    /// I am.
+    Pong,
+    /// A message of eth.
+    Eth(EthMessage),
+}
+
+/// A message and what it took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// The message.
+    pub message: Message,
+    /// Its frame's size on the wire, in bytes.
+    pub wire_bytes: usize,
+}
+
+/// The receiving direction before hello: frames, of no more than a hello's size.
+#[derive(Debug)]
+pub(crate) struct FrameReader<S> {
+    stream: ReadHalf<S>,
+    buffer: BytesMut,
+    decoder: Box<FrameDecoder>,
+    timeouts: Timeouts,
+}
+
+impl<S: AsyncRead> FrameReader<S> {
+    pub(crate) fn new(stream: ReadHalf<S>, secrets: &Secrets, timeouts: Timeouts) -> Self {
+        // a byte more than the largest hello, for its id
+        let decoder = Box::new(FrameDecoder::new(secrets, MAX_HELLO_BYTES.saturating_add(1)));
+        Self { stream, buffer: BytesMut::new(), decoder, timeouts }
+    }
+
+    /// The content of the next frame. Cancelling loses nothing.
+    async fn read(&mut self) -> Result<BytesMut, ConnectionError> {
+        let started = Instant::now();
+        loop {
+            if let Some(content) = self.decoder.decode(&mut self.buffer)? {
+                return Ok(content);
+            }
+            let wanted = self.decoder.wanted();
+            let missing = wanted.saturating_sub(self.buffer.len());
+            self.buffer.reserve(missing.min(READ_CHUNK_BYTES));
+            let deadline = started.checked_add(self.timeouts.of_frame(wanted)).unwrap_or(started);
+            let reading = timeout_at(deadline, self.stream.read_buf(&mut self.buffer)).await;
+            if reading.map_err(|_| ConnectionError::Silent("the session"))?? == 0 {
+                return Err(ConnectionError::Network("the peer closed the connection".to_owned()));
+            }
+        }
+    }
+
+    /// A hello, which is not compressed, or the disconnect that takes its place.
+    pub(crate) async fn read_hello(&mut self) -> Result<Hello, ConnectionError> {
+        let mut content = self.read().await?;
+        let id = take_id(&mut content)?;
+        let data = content.freeze();
+        match id {
+            p2p::id::HELLO => Ok(Hello::decode(data)?),
+            p2p::id::DISCONNECT => Err(ConnectionError::Remote(p2p::decode_disconnect(data))),
+            id => Err(ConnectionError::UnexpectedId(id)),
+        }
+    }
+}
+
+/// Takes the message id off a frame's content. All known ids are below 0x80: one byte of RLP.
+fn take_id(content: &mut BytesMut) -> Result<u64, ConnectionError> {
+    let first = content.first().copied().unwrap_or_default();
+    content.advance(1.min(content.len()));
+    match first {
+        0x80 => Ok(0),
+        1..0x80 => Ok(first.into()),
+        _ => Err(ConnectionError::UnexpectedId(first.into())),
+    }
+}
+
+/// The receiving direction of a connection.
+#[derive(Debug)]
+pub struct MessageReader<S> {
+    frames: FrameReader<S>,
+    version: u8,
+}
+
+impl<S: AsyncRead> MessageReader<S> {
+    /// After hello: frames of any size, and messages of this version of eth.
+    pub(crate) fn new(mut frames: FrameReader<S>, version: u8) -> Self {
+        frames.decoder.set_limit(MAX_FRAME_BYTES);
+        Self { frames, version }
+    }
+
+    /// The next message. Cancelling loses nothing.
+    pub async fn read(&mut self) -> Result<Received, ConnectionError> {
+        loop {
+            let content = self.frames.read().await?;
+            let wire_bytes = frame::wire_bytes(content.len());
+            if let Some(message) = decode(self.version, content)? {
+                return Ok(Received { message, wire_bytes });
+            }
+        }
+    }
+
+    /// The peer's Status. Pings before it need no answer: Status shows that we live.
+    pub(crate) async fn read_status(&mut self) -> Result<Status, ConnectionError> {
+        loop {
+            match self.read().await?.message {
+                Message::Eth(EthMessage::Status(status)) => return Ok(status),
+                Message::Eth(_) => return Err(ConnectionError::StatusNotFirst),
+                Message::Disconnect(reason) => return Err(ConnectionError::Remote(reason)),
+                Message::Ping | Message::Pong => {}
+            }
+        }
+    }
+}
+
+/// Decodes a frame's content; nothing for ids of the base protocol that were never assigned.
+fn decode(version: u8, mut content: BytesMut) -> Result<Option<Message>, ConnectionError> {
+    let id = take_id(&mut content)?;
+    let message = match id {
+        p2p::id::DISCONNECT => {
+            // some peers part without compressing
+            let data = snappy::decompress(&content, MAX_HELLO_BYTES)
+                .map_or_else(|_| content.freeze(), Bytes::from);
+            Message::Disconnect(p2p::decode_disconnect(data))
+        }
+        p2p::id::PING => {
+            p2p::check_ping(&snappy::decompress(&content, MAX_HELLO_BYTES)?)?;
+            Message::Ping
+        }
+        p2p::id::PONG => {
+            p2p::check_ping(&snappy::decompress(&content, MAX_HELLO_BYTES)?)?;
+            Message::Pong
+        }
+        p2p::id::HELLO => return Err(ConnectionError::UnexpectedId(id)),
+        _ => {
+            let Some(id) = id.checked_sub(FIRST_CAPABILITY_ID) else { return Ok(None) };
+            let id = u8::try_from(id).unwrap_or(u8::MAX);
+            let data = snappy::decompress(&content, eth::MAX_MESSAGE_BYTES)?;
+            Message::Eth(EthMessage::decode(version, id, data.into())?)
+        }
+    };
+    Ok(Some(message))
+}
+
+/// The sending direction of a connection.
+pub struct MessageWriter<S> {
+    stream: WriteHalf<S>,
+    encoder: Box<FrameEncoder>,
+    compressor: Box<snap::raw::Encoder>,
+    outgoing: BytesMut,
+    version: u8,
+    timeouts: Timeouts,
+}
+
+impl<S> std::fmt::Debug for MessageWriter<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MessageWriter").field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+impl<S: AsyncWrite> MessageWriter<S> {
+    pub(crate) fn new(stream: WriteHalf<S>, secrets: &Secrets, timeouts: Timeouts) -> Self {
+        Self {
+            stream,
+            encoder: Box::new(FrameEncoder::new(secrets)),
+            compressor: Box::new(snap::raw::Encoder::new()),
+            outgoing: BytesMut::new(),
+            version: 0,
+            timeouts,
+        }
+    }
+
+    /// Settles on a version of eth, once hello was heard.
+    pub(crate) fn set_version(&mut self, version: u8) {
+        self.version = version;
+    }
+
+    /// Sends a message, and returns once the network took it.
+    pub async fn write(&mut self, message: &Message) -> Result<(), ConnectionError> {
+        match message {
+            Message::Disconnect(reason) => {
+                self.write_compressed(p2p::id::DISCONNECT, &p2p::encode_disconnect(*reason)).await
+            }
+            Message::Ping => self.write_compressed(p2p::id::PING, &p2p::EMPTY_LIST).await,
+            Message::Pong => self.write_compressed(p2p::id::PONG, &p2p::EMPTY_LIST).await,
+            Message::Eth(message) => {
+                let id = u64::from(message.id()).saturating_add(FIRST_CAPABILITY_ID);
+                self.write_compressed(id, &message.encode(self.version)).await
+            }
+        }
+    }
+
+    /// Tells the peer why we leave, and closes. Takes no longer than a goodbye may.
+    pub async fn disconnect(&mut self, reason: DisconnectReason) {
+        let limit = self.timeouts.goodbye;
+        let leaving = async {
+            self.write(&Message::Disconnect(reason)).await?;
+            Ok::<_, ConnectionError>(self.stream.shutdown().await?)
+        };
+        // whether it hears us makes no difference any more
+        let _ = timeout(limit, leaving).await;
+    }
+
+    pub(crate) async fn write_hello(&mut self, hello: &Hello) -> Result<(), ConnectionError> {
+        self.write_frame(&[&[0x80], &hello.encode()]).await
+    }
+
+    /// Tells a peer with which no session came about why, unless it left by itself.
+    pub(crate) async fn say_goodbye(&mut self, error: &ConnectionError) {
+        if let Some(reason) = error.disconnect_reason() {
+            self.disconnect(reason).await;
+        }
+    }
+
+    pub(crate) async fn write_compressed(
+        &mut self,
+        id: u64,
+        data: &[u8],
+    ) -> Result<(), ConnectionError> {
+        let data = snappy::compress(&mut self.compressor, data)?;
+        let mut content = BytesMut::new();
+        alloy_rlp::Encodable::encode(&id, &mut content);
+        self.write_frame(&[&content, &data]).await
+    }
+
+    pub(crate) async fn write_frame(&mut self, parts: &[&[u8]]) -> Result<(), ConnectionError> {
+        let frame = self.encode_frame(parts)?;
+        self.write_bytes(&frame).await
+    }
+
+    pub(crate) fn encode_frame(&mut self, parts: &[&[u8]]) -> Result<BytesMut, ConnectionError> {
+        self.encoder.encode(parts, &mut self.outgoing)?;
+        Ok(self.outgoing.split())
+    }
+
+    pub(crate) async fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), ConnectionError> {
+        let writing = timeout(self.timeouts.write, self.stream.write_all(bytes)).await;
+        Ok(writing.map_err(|_| ConnectionError::Silent("a write"))??)
+    }
+}
