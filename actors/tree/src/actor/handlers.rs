@@ -1,0 +1,70 @@
+//! What may be told to the tree.
+
+use actix::{AsyncContext, Context, Handler};
+use moorline_kit::{Ask, Crash, Envelope, Stop};
+use moorline_messages::{
+    ActorName, DownloadOutcome, Lifecycle, StoreOutcome, TreeRequest, TreeVerdict,
+};
+
+use super::{STOP_PATIENCE, TreeActor};
+use crate::core::Input;
+
+impl Handler<Envelope<Ask<TreeRequest, TreeVerdict>>> for TreeActor {
+    type Result = ();
+
+    fn handle(
+        &mut self,
+        envelope: Envelope<Ask<TreeRequest, TreeVerdict>>,
+        ctx: &mut Context<Self>,
+    ) {
+        let (request, replier) = envelope.open().open();
+        let token = self.next_token;
+        self.next_token = self.next_token.wrapping_add(1);
+        self.questions.insert(token, replier);
+        self.step(Input::Asked(token, request), ctx);
+    }
+}
+
+impl Handler<Envelope<DownloadOutcome>> for TreeActor {
+    type Result = ();
+
+    fn handle(&mut self, envelope: Envelope<DownloadOutcome>, ctx: &mut Context<Self>) {
+        self.step(Input::Downloaded(envelope.open()), ctx);
+    }
+}
+
+impl Handler<Envelope<StoreOutcome>> for TreeActor {
+    type Result = ();
+
+    fn handle(&mut self, envelope: Envelope<StoreOutcome>, ctx: &mut Context<Self>) {
+        self.step(Input::Stored(envelope.open()), ctx);
+    }
+}
+
+impl Handler<Envelope<Lifecycle>> for TreeActor {
+    type Result = ();
+
+    fn handle(&mut self, envelope: Envelope<Lifecycle>, ctx: &mut Context<Self>) {
+        let Lifecycle::Restarted { actor, .. } = envelope.open();
+        self.step(Input::Restarted(actor), ctx);
+    }
+}
+
+impl Handler<Envelope<Ask<Stop, ()>>> for TreeActor {
+    type Result = ();
+
+    fn handle(&mut self, envelope: Envelope<Ask<Stop, ()>>, ctx: &mut Context<Self>) {
+        let (Stop, replier) = envelope.open().open();
+        self.stopping = Some(replier);
+        ctx.run_later(STOP_PATIENCE, |tree, ctx| tree.leave(ctx));
+        self.settle(ctx);
+    }
+}
+
+impl Handler<Envelope<Crash>> for TreeActor {
+    type Result = ();
+
+    fn handle(&mut self, envelope: Envelope<Crash>, _: &mut Context<Self>) {
+        envelope.open().strike(ActorName::Tree);
+    }
+}
