@@ -34,7 +34,7 @@ try {
   if (!response.ok) throw new Error(`HTTP ${response.status}: ${text.slice(0, 200)}`)
   const { result, error } = JSON.parse(text)
   if (error) throw new Error(`${error.code}: ${error.message}`)
-  const value = (path?.split('.') ?? []).reduce((at, key) => at?.[key], result)
+  const value = (path ? path.split('.') : []).reduce((at, key) => at?.[key], result)
   console.log(typeof value === 'string' ? value : JSON.stringify(value))
 } catch (error) {
   console.error(`${request.method} at ${url} failed: ${error.cause?.message ?? error.message}`)

@@ -22,7 +22,7 @@ mod template;
 #[allow(clippy::arithmetic_side_effects)]
 mod tests;
 
-pub use chain::{Chain, FileChain, FileChainError, MemoryChain, NotLinked};
+pub use chain::{Chain, FileChain, FileChainError, MemoryChain, NotLinked, ServedChain};
 pub use devnet::Devnet;
 pub use generator::{Generator, Profile, UnknownProfile};
 pub use genesis::{

@@ -3,16 +3,18 @@
 mod file;
 mod index;
 mod memory;
+mod served;
 
 use std::sync::Arc;
 
 use alloy_primitives::{B256, Bytes};
 use alloy_rlp::Decodable;
-use moorline_messages::{Block, BlockNumHash, Body, HashOrNumber, Header, SealedHeader};
+use moorline_messages::{Block, BlockNumHash, Body, HashOrNumber, Header, SealedHeader, Weigh};
 use tokio::sync::watch;
 
 pub use file::{FileChain, FileChainError};
 pub use memory::{MemoryChain, NotLinked};
+pub use served::ServedChain;
 
 /// A chain that can be read while others extend it.
 ///
@@ -90,4 +92,21 @@ pub(crate) fn headers(
 fn parent_of(header: &Bytes) -> Option<HashOrNumber> {
     let header = Header::decode(&mut header.as_ref()).ok()?;
     (header.number > 0).then_some(HashOrNumber::Hash(header.parent_hash))
+}
+
+/// The bodies of these blocks, up to the first that is missing and until the budget is spent.
+pub(crate) fn bodies(
+    blocks: impl IntoIterator<Item = Option<Block>>,
+    budget_bytes: usize,
+) -> Vec<Body> {
+    let mut gathered_bytes = 0_usize;
+    let mut bodies = Vec::new();
+    for block in blocks.into_iter().map_while(|block| block) {
+        if gathered_bytes >= budget_bytes {
+            break;
+        }
+        gathered_bytes = gathered_bytes.saturating_add(block.body.weight_bytes());
+        bodies.push(Arc::unwrap_or_clone(block.body));
+    }
+    bodies
 }

@@ -3,20 +3,20 @@
 use alloy_consensus::Header;
 use alloy_primitives::{B256, Bytes};
 use alloy_rlp::Decodable;
-use moorline_messages::{Body, HashOrNumber, Weigh};
+use moorline_messages::{Body, HashOrNumber};
 use moorline_rlpx::{
     eth::{EthMessage, HeadersRequest},
     frame::MAX_FRAME_BYTES,
 };
 
 use super::Behaviour;
-use crate::chain::{Chain, headers};
+use crate::chain::{Chain, bodies, headers};
 
 /// Most headers or bodies in an answer, as geth and reth have it.
 const MAX_ITEMS: usize = 1024;
 
 /// An answer takes no further item once it is this large.
-const SOFT_LIMIT_BYTES: usize = 2 << 20;
+const SOFT_LIMIT_BYTES: usize = moorline_rlpx::ANSWER_BYTES;
 
 /// Something to send.
 #[derive(Debug)]
@@ -99,23 +99,14 @@ fn answer_bodies(chain: &dyn Chain, behaviour: Behaviour, hashes: &[B256]) -> Ve
         Behaviour::ShortAnswers => 1,
         _ => MAX_ITEMS,
     };
-    let mut gathered_bytes = 0_usize;
-    let mut bodies = Vec::new();
-    for hash in hashes.iter().take(most) {
-        let block = chain.block(HashOrNumber::Hash(*hash));
-        let block = match behaviour {
-            Behaviour::SwapsBodies => block.and_then(|block| another(chain, block.header.number)),
-            _ => block,
-        };
-        // like geth, an answer stops at the first that is missing
-        let Some(block) = block else { break };
-        gathered_bytes = gathered_bytes.saturating_add(block.body.weight_bytes());
-        bodies.push(Body::clone(&block.body));
-        if gathered_bytes >= SOFT_LIMIT_BYTES {
-            break;
+    let blocks = hashes.iter().take(most).map(|hash| {
+        let block = chain.block(HashOrNumber::Hash(*hash))?;
+        match behaviour {
+            Behaviour::SwapsBodies => another(chain, block.header.number),
+            _ => Some(block),
         }
-    }
-    bodies
+    });
+    bodies(blocks, SOFT_LIMIT_BYTES)
 }
 
 /// A block whose body is unlike that of the block at `number`.

@@ -2,4 +2,5 @@
 
 mod chain;
 mod generator;
+mod network;
 mod peer;
