@@ -1,6 +1,6 @@
 //! The shell: takes requests in, has the backend serve them from blocking threads, tells the outcomes.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Supervised, WrapFuture,
@@ -12,7 +12,7 @@ use crate::{
     config::StoreConfig,
     core::{Core, Effect, Input, Ticket},
     ports::{Outlets, Ports},
-    work::{self, Query, Work},
+    work::{self, Accepted, Query, Work},
 };
 
 /// The actor.
@@ -21,9 +21,7 @@ pub struct StoreActor {
     config: StoreConfig,
     core: Core,
     outlets: Outlets,
-    /// What was accepted and is not answered, each still in its place in its port.
-    accepted: BTreeMap<Ticket, Work>,
-    next_ticket: Ticket,
+    accepted: Accepted,
     stops: Vec<Replier<()>>,
     alarm: Alarm,
 }
@@ -35,8 +33,7 @@ impl StoreActor {
             core: config.core(),
             config,
             outlets: Outlets::new(ports),
-            accepted: BTreeMap::new(),
-            next_ticket: 0,
+            accepted: Accepted::default(),
             stops: Vec::new(),
             alarm: Alarm::default(),
         }
@@ -44,14 +41,10 @@ impl StoreActor {
 
     /// Takes work on, unless the actor is stopping.
     fn accept(&mut self, work: Work, ctx: &mut Context<Self>) {
-        if !self.stops.is_empty() {
-            return;
+        if self.stops.is_empty() {
+            let input = self.accepted.add(work);
+            self.step(input, ctx);
         }
-        let ticket = self.next_ticket;
-        self.next_ticket = ticket.wrapping_add(1);
-        let input = work.input(ticket);
-        self.accepted.insert(ticket, work);
-        self.step(input, ctx);
     }
 
     fn step(&mut self, input: Input, ctx: &mut Context<Self>) {
@@ -71,11 +64,8 @@ impl StoreActor {
     }
 
     fn commit(&mut self, tickets: Vec<Ticket>, ctx: &mut Context<Self>) {
-        let requests = tickets.iter().filter_map(|ticket| match self.accepted.get(ticket) {
-            Some(Work::Request(request)) => Some((*ticket, Arc::clone(request))),
-            _ => None,
-        });
-        let job = work::commit(Arc::clone(&self.config.backend), requests.collect());
+        let requests = self.accepted.requests(&tickets);
+        let job = work::commit(Arc::clone(&self.config.backend), requests);
         ctx.spawn(job.into_actor(self).map(|outcomes, actor, ctx| {
             for (ticket, outcome) in outcomes {
                 actor.tell(ticket, outcome, ctx);
@@ -85,28 +75,18 @@ impl StoreActor {
     }
 
     fn read(&mut self, ticket: Ticket, ctx: &mut Context<Self>) {
-        let backend = Arc::clone(&self.config.backend);
-        match self.accepted.get(&ticket) {
-            Some(Work::Request(request)) => {
-                let job = work::read(backend, Arc::clone(request));
-                ctx.spawn(job.into_actor(self).map(move |outcome, actor, ctx| {
-                    actor.tell(ticket, outcome, ctx);
-                    actor.step(Input::HasRead { ticket }, ctx);
-                }));
+        let Some(work) = self.accepted.take_for_reading(ticket) else { return };
+        let job = work::read(Arc::clone(&self.config.backend), work);
+        ctx.spawn(job.into_actor(self).map(move |outcome, actor, ctx| {
+            if let Some(outcome) = outcome {
+                actor.tell(ticket, outcome, ctx);
             }
-            Some(Work::Query(_)) => {
-                let Some(Work::Query(query)) = self.accepted.remove(&ticket) else { return };
-                let job = work::answer(backend, query);
-                ctx.spawn(job.into_actor(self).map(move |(), actor, ctx| {
-                    actor.step(Input::HasRead { ticket }, ctx);
-                }));
-            }
-            None => {}
-        }
+            actor.step(Input::HasRead { ticket }, ctx);
+        }));
     }
 
     fn tell(&mut self, ticket: Ticket, outcome: StoreOutcome, ctx: &mut Context<Self>) {
-        let Some(Work::Request(request)) = self.accepted.remove(&ticket) else { return };
+        let Some(request) = self.accepted.close(ticket) else { return };
         if let StoreOutcome::Failed { error, .. } = &outcome {
             tracing::error!(request = %request.peek().id(), %error, "the store failed a request");
         }
@@ -130,9 +110,7 @@ impl Actor for StoreActor {
     /// Takes up again what the incarnation before accepted and did not answer. Batches may have been
     /// written since; repeating them changes nothing.
     fn started(&mut self, ctx: &mut Context<Self>) {
-        let inputs: Vec<Input> =
-            self.accepted.iter().map(|(ticket, work)| work.input(*ticket)).collect();
-        for input in inputs {
+        for input in self.accepted.inputs() {
             self.step(input, ctx);
         }
         if !self.stops.is_empty() {

@@ -1,6 +1,6 @@
 //! What the actor was asked for, and how a blocking thread does it.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use moorline_kit::{Ask, Envelope};
 use moorline_messages::{
@@ -27,7 +27,7 @@ pub(crate) enum Work {
 
 impl Work {
     /// What the core is to be told of it.
-    pub(crate) fn input(&self, ticket: Ticket) -> Input {
+    fn input(&self, ticket: Ticket) -> Input {
         match self {
             Self::Request(request) => match request.peek() {
                 StoreRequest::Persist { batch, .. } => {
@@ -38,6 +38,56 @@ impl Work {
                 | StoreRequest::Walk { .. } => Input::Read { ticket },
             },
             Self::Query(_) => Input::Query { ticket },
+        }
+    }
+}
+
+/// What was accepted and is not answered, each still in its place in its port. It outlives a restart.
+#[derive(Debug, Default)]
+pub(crate) struct Accepted {
+    open: BTreeMap<Ticket, Work>,
+    next: Ticket,
+}
+
+impl Accepted {
+    pub(crate) fn add(&mut self, work: Work) -> Input {
+        let ticket = self.next;
+        self.next = ticket.wrapping_add(1);
+        let input = work.input(ticket);
+        self.open.insert(ticket, work);
+        input
+    }
+
+    /// What a new core is to be told: everything, in the order in which it came.
+    pub(crate) fn inputs(&self) -> Vec<Input> {
+        self.open.iter().map(|(ticket, work)| work.input(*ticket)).collect()
+    }
+
+    /// The requests behind tickets; they stay open.
+    pub(crate) fn requests(
+        &self,
+        tickets: &[Ticket],
+    ) -> Vec<(Ticket, Arc<Envelope<StoreRequest>>)> {
+        let request = |ticket: &Ticket| match self.open.get(ticket) {
+            Some(Work::Request(request)) => Some((*ticket, Arc::clone(request))),
+            Some(Work::Query(_)) | None => None,
+        };
+        tickets.iter().filter_map(request).collect()
+    }
+
+    /// Something to read. A request stays open; a query goes along with whoever answers it.
+    pub(crate) fn take_for_reading(&mut self, ticket: Ticket) -> Option<Work> {
+        if let Some(Work::Request(request)) = self.open.get(&ticket) {
+            return Some(Work::Request(Arc::clone(request)));
+        }
+        self.open.remove(&ticket)
+    }
+
+    /// A request that is answered now.
+    pub(crate) fn close(&mut self, ticket: Ticket) -> Option<Arc<Envelope<StoreRequest>>> {
+        match self.open.remove(&ticket) {
+            Some(Work::Request(request)) => Some(request),
+            Some(Work::Query(_)) | None => None,
         }
     }
 }
@@ -73,16 +123,28 @@ const fn batch_of(request: &StoreRequest) -> Option<&StoreBatch> {
     }
 }
 
-/// Reads for an actor.
-pub(crate) async fn read(
-    backend: Arc<dyn Backend>,
-    asked: Arc<Envelope<StoreRequest>>,
-) -> StoreOutcome {
-    let request = asked.peek().id();
-    let result = spawn_blocking(move || read_now(&*backend, asked.peek())).await;
-    result
-        .unwrap_or_else(|error| Err(broken_off(error)))
-        .unwrap_or_else(|error| StoreOutcome::Failed { request, error })
+/// Reads. The outcome is for an actor; an edge has its answer then, or has stopped waiting.
+pub(crate) async fn read(backend: Arc<dyn Backend>, work: Work) -> Option<StoreOutcome> {
+    match work {
+        Work::Request(asked) => {
+            let request = asked.peek().id();
+            let result = spawn_blocking(move || read_now(&*backend, asked.peek())).await;
+            let result = result.unwrap_or_else(|error| Err(broken_off(error)));
+            Some(result.unwrap_or_else(|error| StoreOutcome::Failed { request, error }))
+        }
+        Work::Query(query) => {
+            let job = spawn_blocking(move || {
+                let (query, replier) = query.open().open();
+                if !replier.is_abandoned() {
+                    replier.answer(backend.answer(&query));
+                }
+            });
+            if let Err(error) = job.await {
+                tracing::error!(error = %broken_off(error), "a query was dropped");
+            }
+            None
+        }
+    }
 }
 
 fn read_now(backend: &dyn Backend, asked: &StoreRequest) -> Result<StoreOutcome, StoreError> {
@@ -102,19 +164,6 @@ fn read_now(backend: &dyn Backend, asked: &StoreRequest) -> Result<StoreOutcome,
             .pop()
             .unwrap_or(Ok(()))
             .map(|()| StoreOutcome::Persisted { request }),
-    }
-}
-
-/// Answers an edge, unless it stopped waiting. A restart of the actor does not lose the answer.
-pub(crate) async fn answer(backend: Arc<dyn Backend>, query: Envelope<Query>) {
-    let job = spawn_blocking(move || {
-        let (query, replier) = query.open().open();
-        if !replier.is_abandoned() {
-            replier.answer(backend.answer(&query));
-        }
-    });
-    if let Err(error) = job.await {
-        tracing::error!(error = %broken_off(error), "a query was dropped");
     }
 }
 
