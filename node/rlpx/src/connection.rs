@@ -139,15 +139,14 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
             let ((), peer) = tokio::try_join!(writing, frames.read_hello())?;
             Ok(peer)
         };
-        let met = within(timeouts.handshake, "hello", meeting).await;
-        let agreed = met.and_then(|peer| {
-            let version = agree(&peer, remote, hello)?;
-            Ok((peer, version))
-        });
-        let (peer, version) = match agreed {
-            Ok(agreed) => agreed,
+        let peer = within(timeouts.handshake, "hello", meeting).await?;
+        let version = match agree(&peer, remote, hello) {
+            Ok(version) => version,
             Err(error) => {
-                writer.say_goodbye(&error).await;
+                if let Some(reason) = error.disconnect_reason() {
+                    let parting = async { tokio::join!(writer.disconnect(reason), frames.drain()) };
+                    let _ = timeout(timeouts.goodbye, parting).await;
+                }
                 return Err(error);
             }
         };
@@ -201,9 +200,11 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
         self.writer.write_bytes(bytes).await
     }
 
-    /// Tells the peer why we leave, and closes.
+    /// Tells the peer why we leave, and closes once it has closed or the time for goodbyes is over:
+    /// closing with its bytes unread would take back what we said.
     pub async fn disconnect(mut self, reason: DisconnectReason) {
-        self.writer.disconnect(reason).await;
+        let parting = async { tokio::join!(self.writer.disconnect(reason), self.reader.drain()) };
+        let _ = timeout(self.timeouts.goodbye, parting).await;
     }
 
     /// How the peer introduced itself.

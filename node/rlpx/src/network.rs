@@ -39,7 +39,7 @@ use crate::{
 const COMMAND_QUEUE: usize = 1024;
 
 /// How a network is set up.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct NetworkConfig {
     /// Secret key of this node.
     pub node_key: [u8; 32],
@@ -67,6 +67,21 @@ pub struct NetworkConfig {
     pub versions: Vec<u8>,
     /// How long everything may take.
     pub timeouts: Timeouts,
+}
+
+impl std::fmt::Debug for NetworkConfig {
+    /// Everything that may be shown, which the key may not.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NetworkConfig")
+            .field("client_id", &self.client_id)
+            .field("listen", &self.listen)
+            .field("network_id", &self.network_id)
+            .field("genesis", &self.genesis)
+            .field("max_inbound", &self.max_inbound)
+            .field("max_sessions", &self.max_sessions)
+            .field("versions", &self.versions)
+            .finish_non_exhaustive()
+    }
 }
 
 impl NetworkConfig {

@@ -12,7 +12,7 @@ use moorline_messages::{
 };
 use tokio::{
     net::TcpStream,
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval_at, timeout},
 };
@@ -91,13 +91,16 @@ impl Session {
         };
         let writing = Writing { writer, version, outstanding, told, timeouts };
         let writing = writing.run(fetch_queue, outgoing_queue, local, farewell_queue);
-        let mut halves = Halves {
-            reading: AbortOnDropHandle::new(tokio::spawn(reading.run())),
-            writing: AbortOnDropHandle::new(tokio::spawn(writing)),
-        };
+        let (verdict, ended) = oneshot::channel();
+        let draining = CancellationToken::new();
+        let reading = tokio::spawn(reading.run(draining.clone(), verdict));
+        let reading = AbortOnDropHandle::new(reading);
+        let mut halves =
+            Halves { reading: ended, writing: AbortOnDropHandle::new(tokio::spawn(writing)) };
         let error = halves.end(&stop, close_queue, &introduce, &introduction, &events).await;
-        halves.reading.abort();
-        if let Some(reason) = error.disconnect_reason() {
+        draining.cancel();
+        let parting = error.disconnect_reason();
+        if let Some(reason) = parting {
             // fails only when the writer ended first, and then nobody can be told
             let _ = farewell.send(reason).await;
             let _ = timeout(timeouts.goodbye, halves.writing).await;
@@ -107,6 +110,10 @@ impl Session {
         let peer = introduction.peer.id;
         debug!(session = %id, %peer, %reason, "session closed");
         let _ = events.send(SessionEvent::Closed { session: id, peer, reason }).await;
+        if parting.is_some() {
+            // closing with bytes unread would take back our goodbye
+            let _ = timeout(timeouts.goodbye, reading).await;
+        }
     }
 }
 
@@ -129,11 +136,9 @@ impl Introduction {
     }
 }
 
-type Half = AbortOnDropHandle<Result<(), ConnectionError>>;
-
 struct Halves {
-    reading: Half,
-    writing: Half,
+    reading: oneshot::Receiver<ConnectionError>,
+    writing: AbortOnDropHandle<Result<(), ConnectionError>>,
 }
 
 impl Halves {
@@ -155,21 +160,19 @@ impl Halves {
                 reason = closing.recv() => {
                     return ConnectionError::Local(reason.unwrap_or(DisconnectReason::Requested));
                 }
-                ended = &mut self.reading => return of_task(ended),
-                ended = &mut self.writing => return of_task(ended),
+                ended = &mut self.reading => return ended.unwrap_or_else(|_| task_failed()),
+                ended = &mut self.writing => {
+                    let ended = ended.unwrap_or_else(|_| Err(task_failed()));
+                    return ended.err().unwrap_or_else(writer_gone);
+                }
                 () = introduce.notified() => introduction.say(events).await,
             }
         }
     }
 }
 
-/// How a half of the session ended.
-fn of_task(ended: Result<Result<(), ConnectionError>, tokio::task::JoinError>) -> ConnectionError {
-    match ended {
-        Ok(Ok(())) => ConnectionError::Local(DisconnectReason::Requested),
-        Ok(Err(error)) => error,
-        Err(error) => ConnectionError::Network(format!("a session task failed: {error}")),
-    }
+fn task_failed() -> ConnectionError {
+    ConnectionError::Network("a task of the session failed".to_owned())
 }
 
 /// How often something happened in the current minute.
@@ -207,7 +210,22 @@ struct Reading {
 }
 
 impl Reading {
-    async fn run(mut self) -> Result<(), ConnectionError> {
+    /// Converses until something goes wrong or `draining` is cancelled, and then only empties the
+    /// socket.
+    async fn run(mut self, draining: CancellationToken, verdict: oneshot::Sender<ConnectionError>) {
+        tokio::select! {
+            biased;
+            () = draining.cancelled() => {}
+            ended = self.converse() => {
+                // fails only when the session has ended for another reason
+                let _ = verdict.send(ended.err().unwrap_or_else(task_failed));
+            }
+        }
+        self.answers.abort_all();
+        self.reader.drain().await;
+    }
+
+    async fn converse(&mut self) -> Result<(), ConnectionError> {
         loop {
             let received = self.reader.read().await?;
             match received.message {

@@ -76,6 +76,12 @@ impl<S: AsyncRead> FrameReader<S> {
         }
     }
 
+    /// Reads whatever still comes, and forgets it, until the peer closes.
+    pub(crate) async fn drain(&mut self) {
+        let mut forgotten = [0; 4096];
+        while self.stream.read(&mut forgotten).await.is_ok_and(|count| count > 0) {}
+    }
+
     /// A hello, which is not compressed, or the disconnect that takes its place.
     pub(crate) async fn read_hello(&mut self) -> Result<Hello, ConnectionError> {
         let mut content = self.read().await?;
@@ -123,6 +129,11 @@ impl<S: AsyncRead> MessageReader<S> {
                 return Ok(Received { message, wire_bytes });
             }
         }
+    }
+
+    /// Reads whatever still comes, and forgets it, until the peer closes.
+    pub(crate) async fn drain(&mut self) {
+        self.frames.drain().await;
     }
 
     /// The peer's Status. Pings before it need no answer: Status shows that we live.
@@ -215,7 +226,7 @@ impl<S: AsyncWrite> MessageWriter<S> {
         }
     }
 
-    /// Tells the peer why we leave, and closes. Takes no longer than a goodbye may.
+    /// Tells the peer why we leave, and closes this direction. Takes no longer than a goodbye may.
     pub async fn disconnect(&mut self, reason: DisconnectReason) {
         let limit = self.timeouts.goodbye;
         let leaving = async {
@@ -228,13 +239,6 @@ impl<S: AsyncWrite> MessageWriter<S> {
 
     pub(crate) async fn write_hello(&mut self, hello: &Hello) -> Result<(), ConnectionError> {
         self.write_frame(&[&[0x80], &hello.encode()]).await
-    }
-
-    /// Tells a peer with which no session came about why, unless it left by itself.
-    pub(crate) async fn say_goodbye(&mut self, error: &ConnectionError) {
-        if let Some(reason) = error.disconnect_reason() {
-            self.disconnect(reason).await;
-        }
     }
 
     pub(crate) async fn write_compressed(

@@ -149,7 +149,7 @@ async fn a_ping_with_a_body_is_a_breach() {
     assert_eq!(refused, ConnectionError::P2p(p2p::P2pError::PingBody));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_disconnect_is_heard_compressed_or_not() {
     let (mut a, mut b) = pair().await;
     let bare = carry(a.write_raw_frame(&[0x01, 0x04]), &mut b).await.unwrap();
@@ -169,6 +169,13 @@ async fn a_peer_that_says_nothing_is_silent_for_too_long() {
     let started = Instant::now();
     assert_eq!(b.read().await, Err(ConnectionError::Silent("the session")));
     assert!(started.elapsed() >= Duration::from_secs(30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_takes_nothing_is_given_up_after_twenty_seconds() {
+    let (mut a, _b) = pair().await;
+    let refused = a.write_raw(eth::id::TRANSACTIONS, &[7; 4096]).await;
+    assert_eq!(refused, Err(ConnectionError::Silent("a write")));
 }
 
 #[tokio::test(start_paused = true)]

@@ -419,9 +419,10 @@ async fn shutdown_says_goodbye_to_everybody() {
         }
         reasons
     });
+    let hearing = tokio::spawn(async move { [first.hear().await, second.hear().await] });
     node.handle.shutdown().await;
     let quitting = Message::Disconnect(DisconnectReason::ClientQuitting);
-    assert_eq!((first.hear().await, second.hear().await), (quitting.clone(), quitting));
+    assert_eq!(hearing.await.unwrap(), [quitting.clone(), quitting]);
     let said = listening.await.unwrap();
     assert_eq!(said.len(), 2);
     let local = CloseReason::Local(DisconnectReason::ClientQuitting);
