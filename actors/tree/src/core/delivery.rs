@@ -9,7 +9,7 @@ use moorline_messages::{DownloadFailure, DownloadOutcome, SealedHeader};
 
 use super::{
     ASK_AGAIN, Core, Effect,
-    pursuit::{Download, Slot, after},
+    pursuit::{Download, Slot, after, cancel},
 };
 
 /// Longest wait after a failure before the target is tried again; doubled up to it.
@@ -71,7 +71,12 @@ impl Core {
         let ended = is_last.then(|| self.slot_mut(slot).take()).flatten();
         for header in blocks {
             if let Err(reason) = self.take_in(header, true, effects) {
-                return self.condemn_delivered(slot, &reason, effects);
+                let going = self.slot_mut(slot).take();
+                going.iter().for_each(|download| cancel(download, effects));
+                if let Some(download) = ended.or(going) {
+                    self.condemn_served(slot, &download, &reason, effects);
+                }
+                return;
             }
         }
         if let Some(download) = ended {
@@ -87,16 +92,6 @@ impl Core {
         }
     }
 
-    fn condemn_delivered(&mut self, slot: Slot, reason: &str, effects: &mut Vec<Effect>) {
-        match slot {
-            Slot::Base => self.drop_base(effects),
-            Slot::Main | Slot::Bridge => {
-                self.drop_base(effects);
-                self.condemn_followed(reason, effects);
-            }
-        }
-    }
-
     fn on_failure(
         &mut self,
         now: Instant,
@@ -104,14 +99,16 @@ impl Core {
         failure: &DownloadFailure,
         effects: &mut Vec<Effect>,
     ) {
-        drop(self.slot_mut(slot).take());
+        let Some(download) = self.slot_mut(slot).take() else { return };
         let reason = failure.to_string();
         match failure {
             DownloadFailure::Invalid { block, breach } => {
                 self.condemn(*block, breach.to_string(), effects);
-                self.condemn_delivered(slot, &reason, effects);
+                self.condemn_served(slot, &download, &reason, effects);
             }
-            DownloadFailure::TooShort { .. } => self.condemn_delivered(slot, &reason, effects),
+            DownloadFailure::TooShort { .. } => {
+                self.condemn_served(slot, &download, &reason, effects);
+            }
             DownloadFailure::Unobtainable { .. } if slot == Slot::Base => {}
             DownloadFailure::Unobtainable { .. } => self.pause_target(now, reason, effects),
         }

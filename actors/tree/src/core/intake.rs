@@ -77,12 +77,7 @@ impl Core {
             for Buffered { header, followed } in self.buffer.take_children(&parent) {
                 match self.connect_one(&header, followed) {
                     Ok(()) => parents.push_back(header.hash()),
-                    Err(reason) => {
-                        self.condemn(BlockNumHash::of(&header), reason.clone(), effects);
-                        if followed {
-                            self.condemn_followed(&reason, effects);
-                        }
-                    }
+                    Err(reason) => self.condemn(BlockNumHash::of(&header), reason, effects),
                 }
             }
         }

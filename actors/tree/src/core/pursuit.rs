@@ -63,6 +63,8 @@ pub(crate) enum Want {
 #[derive(Debug)]
 pub(crate) struct Download {
     id: RequestId,
+    /// The target it is known to lie under.
+    serves: B256,
     pub(crate) want: Want,
     pub(crate) heard_at: Instant,
     /// The first block it delivered.
@@ -136,16 +138,25 @@ impl Core {
         }
     }
 
-    /// A block under a followed head is invalid: the target is too, unless the block belongs to a
-    /// former target that the new one may not build on.
-    pub(super) fn condemn_followed(&mut self, reason: &str, effects: &mut Vec<Effect>) {
-        if let Some(base) = self.base.take() {
-            return cancel(&base, effects);
-        }
-        if let Some(target) = self.target.as_ref().filter(|target| !target.is_invalid) {
-            self.invalid.insert(target.head, format!("an ancestor is invalid: {reason}"));
+    /// A request brought something invalid: so is the target, if the request is known to lie under it.
+    pub(super) fn condemn_served(
+        &mut self,
+        slot: Slot,
+        download: &Download,
+        reason: &str,
+        effects: &mut Vec<Effect>,
+    ) {
+        if slot == Slot::Base {
+            self.buffer.unfollow();
+        } else if download.serves == self.target_head() {
+            let text = format!("an ancestor is invalid: {reason}");
+            self.invalid.insert(download.serves, text);
             self.give_up_target(reason, effects);
         }
+    }
+
+    fn target_head(&self) -> B256 {
+        self.target.as_ref().map_or(B256::ZERO, |target| target.head)
     }
 
     fn cancel_all(&mut self, effects: &mut Vec<Effect>) {
@@ -188,7 +199,8 @@ impl Core {
     }
 
     fn ask(&mut self, now: Instant, want: Want, effects: &mut Vec<Effect>) -> Download {
-        let download = Download { id: self.ids.take(), want, heard_at: now, bottom: None };
+        let serves = self.target_head();
+        let download = Download { id: self.ids.take(), serves, want, heard_at: now, bottom: None };
         effects.push(Effect::Emit(TreeEvent::Download(download.request())));
         download
     }
@@ -233,7 +245,9 @@ impl Core {
     /// Decides what becomes of the requests that are out, given what is wanted now. Gives the want
     /// back, shortened where a former target's range covers the rest.
     fn sort_out(&mut self, want: Want, effects: &mut Vec<Effect>) -> Want {
+        let target = self.target_head();
         if self.main.as_ref().is_some_and(|download| self.covers(download, want)) {
+            self.main.iter_mut().for_each(|download| download.serves = target);
             self.drop_left_behind(want, effects);
             return want;
         }
@@ -241,13 +255,12 @@ impl Core {
         for slot in [Slot::Bridge, Slot::Base] {
             if self.slot(slot).as_ref().is_some_and(|download| self.covers(download, want)) {
                 self.main = self.slot_mut(slot).take();
+                self.main.iter_mut().for_each(|download| download.serves = target);
                 old.iter().for_each(|download| cancel(download, effects));
                 return want;
             }
         }
-        if old.is_some()
-            && let Some(bridge) = self.bridge.take()
-        {
+        if let Some(bridge) = self.bridge.take() {
             cancel(&bridge, effects);
         }
         match old {
@@ -387,7 +400,7 @@ pub(crate) enum Slot {
     Base,
 }
 
-fn cancel(download: &Download, effects: &mut Vec<Effect>) {
+pub(super) fn cancel(download: &Download, effects: &mut Vec<Effect>) {
     let request = DownloadRequest::Cancel { id: download.id };
     effects.push(Effect::Emit(TreeEvent::Download(request)));
 }

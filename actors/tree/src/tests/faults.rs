@@ -60,6 +60,27 @@ fn a_buffered_block_that_turns_out_invalid_ends_the_target_above_it() {
 }
 
 #[test]
+fn an_invalid_block_under_a_former_target_does_not_end_the_new_one() {
+    let chain = bad_in_the_middle();
+    let good = grow(&chain[3].header, 6, 1);
+    let mut rig = Rig::at_genesis();
+    rig.follow(&chain[9]);
+    let set = rig.expect_download_set(hash(&chain[9]));
+    rig.deliver(set, &chain[9..], 0);
+    let range = rig.expect_download_range(&chain[8], 9);
+    rig.follow(&good[5]);
+    let set = rig.expect_download_set(hash(&good[5]));
+    rig.deliver(range, &chain[..7], 2);
+    rig.expect_cancel(range);
+    rig.expect_canonical(&chain[..4]);
+    rig.deliver(set, &good[5..], 0);
+    let range = rig.expect_download_range(&good[4], 5);
+    rig.deliver(range, &good[..5], 0);
+    rig.expect_canonical(&good);
+    rig.expect_synced(&good[5]);
+}
+
+#[test]
 fn an_invalid_block_found_by_the_downloader_ends_the_target() {
     let chain = bad_in_the_middle();
     let mut rig = Rig::at_genesis();

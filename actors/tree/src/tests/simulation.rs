@@ -55,7 +55,7 @@ impl World {
             world.add(grow(&from, length, salt));
         }
         for salt in 6..9 {
-            let from = world.any(dice).header.clone();
+            let from = world.blocks[&world.any_good(dice)].header.clone();
             let length = dice.roll(100) + 1;
             world.add_bad(&from, length, salt);
         }
