@@ -8,6 +8,8 @@ use actix::{
 use moorline_kit::{Alarm, Ask, Crash, Envelope, Replier, Stop};
 use moorline_messages::{ActorName, Lifecycle, StoreOutcome, StoreRequest};
 
+use tokio::sync::Mutex;
+
 use crate::{
     config::StoreConfig,
     core::{Core, Effect, Input, Ticket},
@@ -22,6 +24,8 @@ pub struct StoreActor {
     core: Core,
     outlets: Outlets,
     accepted: Accepted,
+    /// Held by the commit in flight, across restarts.
+    turn: Arc<Mutex<()>>,
     stops: Vec<Replier<()>>,
     alarm: Alarm,
 }
@@ -34,6 +38,7 @@ impl StoreActor {
             config,
             outlets: Outlets::new(ports),
             accepted: Accepted::default(),
+            turn: Arc::default(),
             stops: Vec::new(),
             alarm: Alarm::default(),
         }
@@ -65,7 +70,7 @@ impl StoreActor {
 
     fn commit(&mut self, tickets: Vec<Ticket>, ctx: &mut Context<Self>) {
         let requests = self.accepted.requests(&tickets);
-        let job = work::commit(Arc::clone(&self.config.backend), requests);
+        let job = work::commit(Arc::clone(&self.config.backend), Arc::clone(&self.turn), requests);
         ctx.spawn(job.into_actor(self).map(|outcomes, actor, ctx| {
             for (ticket, outcome) in outcomes {
                 actor.tell(ticket, outcome, ctx);

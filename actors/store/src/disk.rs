@@ -14,6 +14,8 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
+    time::Duration,
 };
 
 use alloy_primitives::{B256, BlockNumber};
@@ -34,6 +36,11 @@ use crate::{
 
 /// Memory that sled may use for pages it has read, in bytes.
 const CACHE_BYTES: u64 = 64 << 20;
+
+/// How often a lock is tried before somebody else is said to hold it, and how long to wait between:
+/// half a second in all, for a process that is just going away.
+const LOCK_ATTEMPTS_MAX: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// The store in a directory. One process at a time; dropping it closes it.
 #[derive(Debug)]
@@ -114,6 +121,11 @@ impl Disk {
         Blocks::new(&self.ledger, from, to)
     }
 
+    #[cfg(test)]
+    pub(crate) const fn index(&self) -> &SledIndex {
+        &self.ledger.index
+    }
+
     /// Replaces the side file. It is never ahead of the index, so no fsync is needed.
     fn note_tip(&self) -> io::Result<()> {
         let tip = self.ledger.index.tip().map_err(io::Error::other)?;
@@ -157,21 +169,28 @@ fn take_lock(dir: &Path) -> Result<File, OpenError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     let lock = options.open(dir.join("lock")).map_err(failed)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { dir: dir.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
+    let mut attempts = 0_u32;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+            Err(TryLockError::WouldBlock) if attempts >= LOCK_ATTEMPTS_MAX => {
+                return Err(OpenError::Locked { dir: dir.to_owned() });
+            }
+            Err(TryLockError::WouldBlock) => {
+                attempts = attempts.saturating_add(1);
+                thread::sleep(LOCK_PAUSE);
+            }
+        }
     }
 }
 
 /// Opens sled, which panics on some damage and refuses to open over a torn snapshot although its log
 /// is whole: then the snapshot is put aside and it is tried once more.
 fn open_sled(dir: &Path, index_dir: &Path) -> Result<sled::Db, OpenError> {
-    let refusal = match try_sled(index_dir) {
+    let refusal = match try_unlocked(index_dir) {
         Ok(db) => return Ok(db),
-        Err(Refusal::Io(error)) if error.to_string().contains("could not acquire lock") => {
-            return Err(OpenError::Locked { dir: dir.to_owned() });
-        }
+        Err(Refusal::Locked) => return Err(OpenError::Locked { dir: dir.to_owned() }),
         Err(Refusal::Io(error)) => {
             return Err(OpenError::of_io(dir.to_owned(), "open the index", &error));
         }
@@ -183,15 +202,28 @@ fn open_sled(dir: &Path, index_dir: &Path) -> Result<sled::Db, OpenError> {
         Ok(_) => tracing::warn!(%refusal, "the index's snapshot is put aside and rebuilt"),
         Err(error) => return Err(damaged(format!("{refusal}; its snapshot stays: {error}"))),
     }
-    try_sled(index_dir).map_err(|again| match again {
+    try_unlocked(index_dir).map_err(|again| match again {
+        Refusal::Locked => OpenError::Locked { dir: dir.to_owned() },
         Refusal::Io(error) => damaged(error.to_string()),
         Refusal::Damaged(detail) => damaged(detail),
     })
 }
 
 enum Refusal {
+    Locked,
     Io(io::Error),
     Damaged(String),
+}
+
+/// Waits a moment for sled's own lock: threads of a database that was dropped may still hold it.
+fn try_unlocked(index_dir: &Path) -> Result<sled::Db, Refusal> {
+    for _ in 0..LOCK_ATTEMPTS_MAX {
+        match try_sled(index_dir) {
+            Err(Refusal::Locked) => thread::sleep(LOCK_PAUSE),
+            other => return other,
+        }
+    }
+    try_sled(index_dir)
 }
 
 fn try_sled(index_dir: &Path) -> Result<sled::Db, Refusal> {
@@ -200,6 +232,9 @@ fn try_sled(index_dir: &Path) -> Result<sled::Db, Refusal> {
         sled::Config::new().path(index_dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
     match catch_unwind(AssertUnwindSafe(|| config.open())) {
         Ok(Ok(db)) => Ok(db),
+        Ok(Err(sled::Error::Io(error))) if error.to_string().contains("could not acquire lock") => {
+            Err(Refusal::Locked)
+        }
         Ok(Err(sled::Error::Io(error))) => Err(Refusal::Io(error)),
         Ok(Err(error)) => Err(Refusal::Damaged(format!("its index cannot be read: {error}"))),
         Err(panic) => {

@@ -17,7 +17,7 @@
 //! [`Memory`] does the same with nothing behind it, for tests and simulation.
 //!
 //! # Invariants
-//! - One commit runs at a time; requests that arrive meanwhile share the next one. Reads never wait
+//! - One commit runs at a time, across restarts too; requests that arrive meanwhile share the next one. Reads never wait
 //!   for the disk behind a commit, and see each batch whole or not at all.
 //! - A request keeps its place in the port until it is answered, so what waits is bounded by the port.
 //! - Canonical blocks are hash-linked and have header and body; from `earliest` to the tip none is

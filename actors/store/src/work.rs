@@ -6,7 +6,10 @@ use moorline_kit::{Ask, Envelope};
 use moorline_messages::{
     StoreAnswer, StoreBatch, StoreError, StoreOutcome, StoreQuery, StoreRequest, Weigh,
 };
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::{
+    sync::Mutex,
+    task::{JoinError, spawn_blocking},
+};
 
 use crate::{
     backend::Backend,
@@ -93,12 +96,18 @@ impl Accepted {
 }
 
 /// Commits the batches of some requests, and says what came of each.
+///
+/// The turn is held until the backend is done, even if the actor restarts and forgets this job: were
+/// it to end after a later commit, it would set the tip back.
 pub(crate) async fn commit(
     backend: Arc<dyn Backend>,
+    turn: Arc<Mutex<()>>,
     requests: Vec<(Ticket, Arc<Envelope<StoreRequest>>)>,
 ) -> Vec<(Ticket, StoreOutcome)> {
     let ids: Vec<_> = requests.iter().map(|(ticket, r)| (*ticket, r.peek().id())).collect();
+    let turn = turn.lock_owned().await;
     let job = spawn_blocking(move || {
+        let _turn = turn;
         let batches: Vec<&StoreBatch> =
             requests.iter().filter_map(|(_, request)| batch_of(request.peek())).collect();
         backend.commit(&batches)

@@ -120,6 +120,8 @@ struct Gated {
     open: Mutex<bool>,
     opened: Condvar,
     commits: AtomicUsize,
+    running: AtomicUsize,
+    overlapped: AtomicBool,
     panics: AtomicBool,
 }
 
@@ -130,6 +132,8 @@ impl Gated {
             open: Mutex::new(open),
             opened: Condvar::new(),
             commits: AtomicUsize::new(0),
+            running: AtomicUsize::new(0),
+            overlapped: AtomicBool::new(false),
             panics: AtomicBool::new(false),
         })
     }
@@ -153,9 +157,14 @@ impl Gated {
 impl Backend for Gated {
     fn commit(&self, batches: &[&StoreBatch]) -> Vec<Result<(), StoreError>> {
         self.commits.fetch_add(1, Ordering::SeqCst);
+        if self.running.fetch_add(1, Ordering::SeqCst) > 0 {
+            self.overlapped.store(true, Ordering::SeqCst);
+        }
         drop(self.opened.wait_while(self.open.lock().unwrap(), |open| !*open).unwrap());
         assert!(!self.panics.load(Ordering::SeqCst), "broken page");
-        self.store.commit(batches)
+        let verdicts = self.store.commit(batches);
+        self.running.fetch_sub(1, Ordering::SeqCst);
+        verdicts
     }
 
     fn load(&self) -> Result<StoredState, StoreError> {
@@ -285,6 +294,7 @@ fn after_a_crash_data_is_kept_and_what_was_accepted_is_answered_once() {
         let after = rig.load_for_downloader();
         rig.expect_tip(after, blocks[2].num_hash()).await;
         rig.expect_silence().await;
+        assert!(!backend.overlapped.load(Ordering::SeqCst), "an orphan ran beside a later commit");
     });
 }
 

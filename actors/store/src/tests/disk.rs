@@ -62,6 +62,9 @@ fn a_directory_in_use_is_refused_and_free_once_it_is_closed() {
     let store = open(dir.path());
     let error = refusal(dir.path());
     assert!(matches!(error, OpenError::Locked { .. }), "{error}");
+    // refused by the store's own lock, before sled is touched
+    let lock = fs::File::open(dir.path().join("lock")).unwrap();
+    assert!(lock.try_lock().is_err());
     drop(store);
     open(dir.path());
 }
@@ -227,6 +230,33 @@ fn a_check_finds_pointers_past_the_end_and_bodies_that_are_another_blocks() {
         matches!(faults[..], [(3, Fault::Pointer), (1, Fault::Body(_)), (3, Fault::Unreadable(_))]),
         "{faults:?}"
     );
+}
+
+#[test]
+fn a_check_finds_headers_that_changed_and_links_that_broke() {
+    let (dir, blocks) = (TempDir::new().unwrap(), chain(4));
+    let store = open(dir.path());
+    commit(&store, canonical(&blocks));
+    let stranger = chain_above(&blocks[0].header, 2, 3);
+    commit(&store, whole(&stranger));
+    let changed = Header { gas_limit: 1, ..blocks[3].header.inner().clone() };
+    let entries = [
+        (keys::canonical(3), Some(stranger[1].header.hash().to_vec())),
+        (keys::header(blocks[3].num_hash()), Some(alloy_rlp::encode(&changed))),
+        (keys::canonical(1), None),
+    ];
+    store.index().apply(&entries.into()).unwrap();
+    let report = store.check(&mut |_| ()).unwrap();
+    let faults: Vec<_> = report.faults.iter().map(|f| (f.block.number, &f.fault)).collect();
+    assert_eq!(
+        faults,
+        [
+            (1, &Fault::Gap),
+            (3, &Fault::Link(stranger[0].header.hash())),
+            (4, &Fault::HeaderHash(changed.hash_slow())),
+        ]
+    );
+    assert!(!report.is_sound());
 }
 
 #[test]
