@@ -126,17 +126,22 @@ impl Session<'_> {
     async fn run(mut self) -> Result<(), ConnectionError> {
         let mut tip = self.config.chain.watch_tip();
         loop {
+            // not left to the timer, which wakes up to a millisecond late
+            let now = Instant::now();
             let due = self.waiting.front().map(|(due, _)| *due);
+            if due.is_some_and(|due| due <= now)
+                && let Some((_, request)) = self.waiting.pop_front()
+            {
+                self.answer(&request).await?;
+                if self.config.behaviour == Behaviour::DisconnectsAfter(self.answered) {
+                    self.connection.disconnect(DisconnectReason::ClientQuitting).await;
+                    return Ok(());
+                }
+                continue;
+            }
             tokio::select! {
                 biased;
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                    let Some((_, request)) = self.waiting.pop_front() else { continue };
-                    self.answer(&request).await?;
-                    if self.config.behaviour == Behaviour::DisconnectsAfter(self.answered) {
-                        self.connection.disconnect(DisconnectReason::ClientQuitting).await;
-                        return Ok(());
-                    }
-                }
+                () = sleep_until(due.unwrap_or(now)), if due.is_some() => {}
                 Ok(()) = tip.changed() => {
                     let tip = *tip.borrow_and_update();
                     self.announce(tip).await?;

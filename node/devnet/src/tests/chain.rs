@@ -104,6 +104,10 @@ fn a_damaged_file_is_told_apart() {
     assert!(error.to_string().contains("it claims"), "{error}");
     let twice = [&whole[..], &whole[..]].concat();
     assert!(matches!(open(&twice), Err(FileChainError::NotLinked { .. })));
+    let stranger = Generator::new(Profile::Small, 5).nth(5).unwrap();
+    let mixed = [&whole[..], &block_rlp(&stranger.header, &stranger.body)].concat();
+    let Err(FileChainError::NotLinked { block, offset, .. }) = open(&mixed) else { panic!() };
+    assert_eq!((block, offset), (stranger.num_hash(), whole.len() as u64));
     assert_eq!(open(&[]).unwrap().tip().number, 0, "an empty file is a chain of the genesis block");
 }
 

@@ -73,6 +73,7 @@ fn a_mainnet_chain_has_the_size_the_types_and_the_blobs_of_mainnet() {
         for tx in transactions(block) {
             types.insert(u8::from(tx.tx_type()));
             assert!(nonces.insert(tx.nonce()), "every transaction is a different one");
+            assert!(tx.signature().normalize_s().is_none(), "s is in its lower half (EIP-2)");
         }
         assert_eq!(block.body.withdrawals.as_ref().unwrap().len(), 16);
         let schedule = spec.blob_params(block.header.timestamp);
