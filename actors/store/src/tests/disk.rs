@@ -144,6 +144,11 @@ fn an_index_that_comes_back_empty_or_older_is_noticed() {
     let error = refusal(dir.path());
     assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
 
+    let fresh = TempDir::new().unwrap();
+    drop(open(fresh.path()));
+    fs::remove_dir_all(fresh.path().join("index")).unwrap();
+    assert!(matches!(refusal(fresh.path()), OpenError::Damaged { .. }));
+
     let (older, newer) = (filled(&chain(2)), filled(&chain(3)));
     fs::copy(newer.path().join("tip.json"), older.path().join("tip.json")).unwrap();
     let error = refusal(older.path());
