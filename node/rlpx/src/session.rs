@@ -28,8 +28,11 @@ use crate::{
     serve::{self, ChainSource, Question},
 };
 
-/// Most requests of one peer that are served at once. Beyond it we stop reading from that peer.
+/// Most requests of one peer that are served at once, until their answers are written.
 pub const MAX_SERVING: usize = 4;
+/// Most requests of one peer that wait to be served, beyond which we stop reading from it. While two
+/// nodes ask each other for more than the network holds, both must go on reading, or neither writes.
+pub const MAX_WAITING_REQUESTS: usize = 64;
 /// Most requests of ours that wait to be written on one session.
 pub(crate) const FETCH_QUEUE: usize = 128;
 /// Most answers and pongs that wait to be written on one session.
@@ -76,17 +79,17 @@ impl Session {
         let (outgoing, outgoing_queue) = mpsc::channel(OUTGOING_QUEUE);
         let outstanding = Arc::new(Mutex::new(Outstanding::default()));
         let (farewell, farewell_queue) = mpsc::channel(1);
+        let (questions, question_queue) = mpsc::channel(MAX_WAITING_REQUESTS);
+        let serving = Serving { version, chain, outgoing: outgoing.clone() };
+        let _serving = AbortOnDropHandle::new(tokio::spawn(serving.run(question_queue)));
         let reading = Reading {
             session: id,
-            version,
             reader,
-            chain,
             events: events.clone(),
             outgoing,
+            questions,
             outstanding: Arc::clone(&outstanding),
             range: Arc::clone(&introduction.range),
-            serving: Arc::new(Semaphore::new(MAX_SERVING)),
-            answers: JoinSet::new(),
             range_updates: RateLimit::default(),
         };
         let writing = Writing { writer, version, outstanding, told, timeouts };
@@ -196,16 +199,12 @@ impl RateLimit {
 /// The half that decrypts, decompresses and decodes.
 struct Reading {
     session: SessionId,
-    version: u8,
     reader: MessageReader<TcpStream>,
-    chain: Arc<dyn ChainSource>,
     events: mpsc::Sender<SessionEvent>,
     outgoing: mpsc::Sender<Outgoing>,
+    questions: mpsc::Sender<(u64, Question)>,
     outstanding: Arc<Mutex<Outstanding>>,
     range: Arc<Mutex<Option<AnnouncedRange>>>,
-    serving: Arc<Semaphore>,
-    /// Answers in the making; they end with the session.
-    answers: JoinSet<()>,
     range_updates: RateLimit,
 }
 
@@ -221,7 +220,6 @@ impl Reading {
                 let _ = verdict.send(ended.err().unwrap_or_else(task_failed));
             }
         }
-        self.answers.abort_all();
         self.reader.drain().await;
     }
 
@@ -318,24 +316,40 @@ impl Reading {
         self.outgoing.send(outgoing).await.map_err(|_| writer_gone())
     }
 
-    async fn serve(&mut self, request_id: u64, question: Question) -> Result<(), ConnectionError> {
-        while self.answers.try_join_next().is_some() {}
-        let permit = Arc::clone(&self.serving).acquire_owned().await.map_err(|_| writer_gone())?;
-        let (chain, outgoing, version) =
-            (Arc::clone(&self.chain), self.outgoing.clone(), self.version);
-        self.answers.spawn(async move {
-            let answer = serve::answer(chain.as_ref(), version, request_id, question).await;
-            let outgoing_answer =
-                Outgoing { message: Message::Eth(answer), _serving: Some(permit) };
-            // fails only when the session is over, and the answer with it
-            let _ = outgoing.send(outgoing_answer).await;
-        });
-        Ok(())
+    async fn serve(&self, request_id: u64, question: Question) -> Result<(), ConnectionError> {
+        self.questions.send((request_id, question)).await.map_err(|_| task_failed())
     }
 }
 
 fn writer_gone() -> ConnectionError {
     ConnectionError::Network("the connection can no longer be written to".to_owned())
+}
+
+/// Answers the peer's requests, a few at a time.
+struct Serving {
+    version: u8,
+    chain: Arc<dyn ChainSource>,
+    outgoing: mpsc::Sender<Outgoing>,
+}
+
+impl Serving {
+    async fn run(self, mut questions: mpsc::Receiver<(u64, Question)>) {
+        let slots = Arc::new(Semaphore::new(MAX_SERVING));
+        // whatever is under way ends with the session
+        let mut answers = JoinSet::new();
+        while let Some((request_id, question)) = questions.recv().await {
+            while answers.try_join_next().is_some() {}
+            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+            let (chain, outgoing, version) =
+                (Arc::clone(&self.chain), self.outgoing.clone(), self.version);
+            answers.spawn(async move {
+                let answer = serve::answer(chain.as_ref(), version, request_id, question).await;
+                let message = Message::Eth(answer);
+                // fails only when the session is over, and the answer with it
+                let _ = outgoing.send(Outgoing { message, _serving: Some(slot) }).await;
+            });
+        }
+    }
 }
 
 /// The half that encodes, compresses and encrypts.

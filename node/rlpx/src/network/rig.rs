@@ -23,18 +23,27 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct MemoryChain {
     headers: Vec<Bytes>,
     numbers: BTreeMap<B256, usize>,
+    bodies: Vec<Body>,
     gate: Semaphore,
     pub(super) waiting: AtomicUsize,
 }
 
 impl MemoryChain {
     pub(super) fn of(blocks: u64) -> Arc<Self> {
-        let chain = Self::gated(blocks);
+        Self::heavy(blocks, 16)
+    }
+
+    pub(super) fn heavy(blocks: u64, transaction_bytes: usize) -> Arc<Self> {
+        let chain = Self::build(blocks, transaction_bytes);
         chain.open();
         chain
     }
 
     pub(super) fn gated(blocks: u64) -> Arc<Self> {
+        Self::build(blocks, 16)
+    }
+
+    fn build(blocks: u64, transaction_bytes: usize) -> Arc<Self> {
         let mut headers = Vec::new();
         let mut numbers = BTreeMap::new();
         let mut parent_hash = B256::ZERO;
@@ -47,7 +56,8 @@ impl MemoryChain {
             headers.push(Bytes::from(raw));
         }
         let (gate, waiting) = (Semaphore::new(0), AtomicUsize::new(0));
-        Arc::new(Self { headers, numbers, gate, waiting })
+        let bodies = (0..headers.len()).map(|number| noise(number, transaction_bytes)).collect();
+        Arc::new(Self { headers, numbers, bodies, gate, waiting })
     }
 
     /// Lets everybody be served from now on.
@@ -67,18 +77,27 @@ impl MemoryChain {
         AnnouncedRange { earliest: 0, latest, latest_hash: self.block(latest).hash }
     }
 
-    pub(super) fn body(number: usize) -> Body {
-        Body {
-            transactions: vec![vec![2, u8::try_from(number % 256).unwrap(), 9].into()],
-            ommers: Body::NO_OMMERS,
-            withdrawals: Some(Vec::new()),
-        }
+    pub(super) fn body(&self, number: usize) -> Body {
+        self.bodies[number].clone()
     }
 
     async fn pass_gate(&self) {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let _ = self.gate.acquire().await;
         self.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A body of one transaction that does not compress.
+fn noise(number: usize, transaction_bytes: usize) -> Body {
+    let mut transaction = vec![2];
+    while transaction.len() < transaction_bytes {
+        transaction.extend(keccak256([number, transaction.len()].map(usize::to_be_bytes).concat()));
+    }
+    Body {
+        transactions: vec![transaction.into()],
+        ommers: Body::NO_OMMERS,
+        withdrawals: Some(Vec::new()),
     }
 }
 
@@ -114,7 +133,7 @@ impl ChainSource for MemoryChain {
         Box::pin(async move {
             self.pass_gate().await;
             let numbers = hashes.iter().map_while(|hash| self.numbers.get(hash));
-            numbers.map(|number| Self::body(*number)).collect()
+            numbers.map(|number| self.body(*number)).collect()
         })
     }
 }

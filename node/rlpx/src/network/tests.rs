@@ -45,7 +45,7 @@ async fn two_nodes_fetch_from_each_other_in_every_version() {
             let (request, items, _) = node.answered().await;
             let FetchedItems::Bodies(found) = items else { panic!("not bodies") };
             assert_eq!((request, found.len()), (RequestId(6), 128));
-            assert_eq!(*found[27], MemoryChain::body(127));
+            assert_eq!(*found[27], chain.body(127));
         }
     }
 }
@@ -231,7 +231,7 @@ async fn hostile_requests_for_headers_are_answered_within_their_limits() {
     }
     let hashes = vec![chain.hash(3), B256::ZERO, chain.hash(4)];
     peer.say(EthMessage::GetBlockBodies { request_id: 8, hashes }).await;
-    let bodies = vec![MemoryChain::body(3)];
+    let bodies = vec![chain.body(3)];
     assert_eq!(peer.hear_eth().await, EthMessage::BlockBodies { request_id: 8, bodies });
     peer.say(EthMessage::GetReceipts {
         request_id: 9,
@@ -264,6 +264,30 @@ async fn a_flood_of_requests_is_served_a_few_at_a_time() {
     for _ in 0..40 {
         assert!(matches!(peer.hear_eth().await, EthMessage::BlockHeaders { .. }));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_that_ask_for_much_at_once_do_not_wait_for_each_other_for_ever() {
+    const REQUESTS: u64 = 24;
+    let chain = MemoryChain::heavy(4, 1 << 20);
+    let (mut one, mut other) = (Node::start(&chain), Node::start(&chain));
+    one.dial(&other).await;
+    let (outbound, _) = one.opened().await;
+    let (inbound, _) = other.opened().await;
+    for request in 0..REQUESTS {
+        for (node, session) in [(&one, outbound), (&other, inbound)] {
+            let blocks = vec![chain.block(1), chain.block(2)];
+            node.fetch(session, request, FetchItems::Bodies { blocks }).await;
+        }
+    }
+    let all = |mut node: Node| async move {
+        for _ in 0..REQUESTS {
+            let (_, items, wire_bytes) = node.answered().await;
+            assert!(items.len() == 2 && wire_bytes > 2 << 20);
+        }
+        node
+    };
+    tokio::join!(all(one), all(other));
 }
 
 #[tokio::test]
