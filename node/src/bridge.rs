@@ -1,0 +1,83 @@
+//! Between the actors' ports and the devp2p edge's channels.
+
+use alloy_primitives::{B256, Bytes};
+use futures_util::future::BoxFuture;
+use moorline_kit::{Inbox, Port};
+use moorline_messages::{
+    Body, CloseReason, HashOrNumber, NodeRecord, SessionCommand, SessionEvent, StoreAnswer,
+    StoreQuery,
+};
+use moorline_rlpx::ChainSource;
+use moorline_rpc::StorePort;
+use tokio::sync::mpsc;
+
+/// Carries commands out until the peer manager is gone.
+pub(crate) async fn commands(mut from: Inbox<SessionCommand>, to: mpsc::Sender<SessionCommand>) {
+    while let Some(command) = from.next().await {
+        if to.send(command).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Carries events in. Waits while the peer manager has no room, which slows the sessions down.
+pub(crate) async fn events(
+    mut from: mpsc::Receiver<SessionEvent>,
+    to: Port<SessionEvent>,
+    dial_failures: mpsc::Sender<(NodeRecord, CloseReason)>,
+) {
+    while let Some(event) = from.recv().await {
+        if let SessionEvent::DialFailed { node, reason } = &event {
+            // only the last one is looked at
+            drop(dial_failures.try_send((*node, reason.clone())));
+        }
+        if to.send(event).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What peers are served from: the store.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredChain(pub(crate) StorePort);
+
+impl StoredChain {
+    async fn ask(&self, query: StoreQuery) -> Option<StoreAnswer> {
+        match self.0.ask(query).await {
+            Ok(Ok(answer)) => Some(answer),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a peer is not served");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+}
+
+impl ChainSource for StoredChain {
+    fn headers(
+        &self,
+        start: HashOrNumber,
+        limit: u64,
+        skip: u64,
+        reverse: bool,
+        budget_bytes: usize,
+    ) -> BoxFuture<'_, Vec<Bytes>> {
+        Box::pin(async move {
+            let query = StoreQuery::Headers { start, limit, skip, reverse, budget_bytes };
+            match self.ask(query).await {
+                Some(StoreAnswer::Headers(headers)) => headers,
+                _ => Vec::new(),
+            }
+        })
+    }
+
+    fn bodies(&self, hashes: Vec<B256>, budget_bytes: usize) -> BoxFuture<'_, Vec<Body>> {
+        Box::pin(async move {
+            match self.ask(StoreQuery::Bodies { hashes, budget_bytes }).await {
+                Some(StoreAnswer::Bodies(bodies)) => bodies,
+                _ => Vec::new(),
+            }
+        })
+    }
+}

@@ -1,0 +1,191 @@
+//! `moorline chain generate | import | export | verify`
+
+use std::{
+    fs::{self, File},
+    io::{BufWriter, Write},
+    path::Path,
+    sync::Arc,
+};
+
+use eyre::{Context, Result, bail, eyre};
+use indicatif::ProgressBar;
+use moorline_devnet::{FileChain, Generator, Profile, genesis_header, genesis_json};
+use moorline_messages::{
+    Block, BlockNumHash, HashOrNumber, SealedHeader, StoreAnswer, StoreBatch, StoreQuery, Weigh,
+};
+use moorline_rules::{
+    BlockReader, ChainSpec, block_rlp, body_matches, validate_body, validate_header_against_parent,
+    validate_header_alone,
+};
+use moorline_store::{Backend, Disk};
+
+use crate::{
+    cli::{ChainCommand, CommonArgs, PlaceArgs},
+    config::{Settings, spec_of},
+    datadir::{DataDir, existing},
+};
+
+/// Size at which imported blocks are written, in bytes.
+const BATCH_BYTES: usize = 8 << 20;
+
+pub(crate) fn run(command: ChainCommand) -> Result<()> {
+    match command {
+        ChainCommand::Generate { blocks, profile, seed, genesis, file } => {
+            generate(blocks, profile, seed, genesis.as_deref(), &file)
+        }
+        ChainCommand::Import { common, file } => import(&common, &file),
+        ChainCommand::Export { place, from, to, file } => export(&place, from, to, &file),
+        ChainCommand::Verify { chain, file } => verify(&chain, &file),
+    }
+}
+
+fn generate(
+    blocks: u64,
+    profile: Profile,
+    seed: u64,
+    genesis: Option<&Path>,
+    file: &Path,
+) -> Result<()> {
+    if let Some(path) = genesis {
+        fs::write(path, genesis_json())
+            .wrap_err_with(|| format!("cannot write {}", path.display()))?;
+    }
+    let count = usize::try_from(blocks).wrap_err("that many blocks do not fit this machine")?;
+    let bar = ProgressBar::new(blocks);
+    let made = Generator::new(profile, seed).take(count).inspect(|_| bar.inc(1));
+    FileChain::create(file, Arc::new(genesis_header()), made)
+        .wrap_err_with(|| format!("cannot write {}", file.display()))?;
+    bar.finish_and_clear();
+    println!("{blocks} blocks in {}", file.display());
+    Ok(())
+}
+
+/// The blocks of a file, each checked against the one before it.
+struct Checked<'a> {
+    spec: &'a ChainSpec,
+    reader: BlockReader,
+    parent: Arc<SealedHeader>,
+    file: &'a Path,
+}
+
+impl<'a> Checked<'a> {
+    fn open(spec: &'a ChainSpec, parent: Arc<SealedHeader>, file: &'a Path) -> Result<Self> {
+        let bytes = fs::read(file).wrap_err_with(|| format!("cannot read {}", file.display()))?;
+        Ok(Self { spec, reader: BlockReader::new(bytes.into()), parent, file })
+    }
+
+    fn next(&mut self) -> Result<Option<Block>> {
+        let shown = self.file.display();
+        let Some(block) = self.reader.next() else { return Ok(None) };
+        let block = block.wrap_err_with(|| {
+            format!("{shown} is damaged or cut off after block {}", self.parent.number)
+        })?;
+        // exports of other clients begin with the genesis block
+        if block.header.hash() == self.spec.genesis().hash() {
+            return self.next();
+        }
+        let name = block.num_hash();
+        if block.header.parent_hash != self.parent.hash() {
+            bail!(
+                "block {name} in {shown} does not follow block {}",
+                BlockNumHash::of(&self.parent)
+            );
+        }
+        validate_header_alone(self.spec, &block.header)
+            .and_then(|()| validate_header_against_parent(self.spec, &block.header, &self.parent))
+            .and_then(|()| validate_body(self.spec, &block.header, &block.body))
+            .wrap_err_with(|| format!("block {name} in {shown} is invalid"))?;
+        body_matches(&block.header, &block.body)
+            .wrap_err_with(|| format!("block {name} in {shown} has a wrong body"))?;
+        self.parent = Arc::clone(&block.header);
+        Ok(Some(block))
+    }
+}
+
+fn verify(chain: &str, file: &Path) -> Result<()> {
+    let spec = spec_of(chain)?;
+    let mut blocks = Checked::open(&spec, Arc::clone(spec.genesis()), file)?;
+    let mut count = 0_u64;
+    while blocks.next()?.is_some() {
+        count = count.saturating_add(1);
+    }
+    println!("{count} blocks are right, the last is {}", BlockNumHash::of(&blocks.parent));
+    Ok(())
+}
+
+fn import(common: &CommonArgs, file: &Path) -> Result<()> {
+    let settings = Settings::of_common(common)?;
+    let spec = settings.spec()?;
+    let disk = DataDir::new(&settings.datadir).open(&settings.chain, &spec)?;
+    let tip = tip(&disk)?;
+    let mut blocks = Checked::open(&spec, Arc::clone(spec.genesis()), file)?;
+    let mut batch = StoreBatch::default();
+    let (mut bytes, mut count) = (0_usize, 0_u64);
+    while let Some(block) = blocks.next()? {
+        let name = block.num_hash();
+        if name.number <= tip && is_canonical(&disk, name)? {
+            continue;
+        }
+        count = count.saturating_add(1);
+        bytes = bytes.saturating_add(block.weight_bytes());
+        batch.canonical.push(name);
+        batch.bodies.push((name, block.body));
+        batch.headers.push(block.header);
+        if bytes >= BATCH_BYTES {
+            commit(&disk, &std::mem::take(&mut batch))?;
+            bytes = 0;
+        }
+    }
+    commit(&disk, &batch)?;
+    println!("{count} blocks imported, the last is {}", BlockNumHash::of(&blocks.parent));
+    Ok(())
+}
+
+fn commit(disk: &Disk, batch: &StoreBatch) -> Result<()> {
+    if batch.is_empty() {
+        return Ok(());
+    }
+    disk.commit(&[batch]).into_iter().collect::<Result<(), _>>().map_err(Into::into)
+}
+
+fn tip(disk: &Disk) -> Result<u64> {
+    match disk.answer(&StoreQuery::Status)? {
+        StoreAnswer::Status(status) => Ok(status.tip.number),
+        _ => Err(eyre!("the store does not say how far it goes")),
+    }
+}
+
+fn is_canonical(disk: &Disk, block: BlockNumHash) -> Result<bool> {
+    let query = StoreQuery::Block { block: HashOrNumber::Hash(block.hash) };
+    match disk.answer(&query)? {
+        StoreAnswer::Block(found) => Ok(found.is_some_and(|found| found.canonical)),
+        _ => Ok(false),
+    }
+}
+
+fn export(place: &PlaceArgs, from: Option<u64>, to: Option<u64>, file: &Path) -> Result<()> {
+    let disk = existing(place)?;
+    let status = match disk.answer(&StoreQuery::Status)? {
+        StoreAnswer::Status(status) => status,
+        _ => bail!("the store does not say how far it goes"),
+    };
+    // the genesis block is left out: whoever imports has it
+    let from = from.unwrap_or(status.earliest).max(1);
+    let to = to.unwrap_or(status.tip.number);
+    if to > status.tip.number || from < status.earliest {
+        bail!("blocks {} to {} are stored, and no others", status.earliest, status.tip.number);
+    }
+    let shown = file.display();
+    let out = File::create(file).wrap_err_with(|| format!("cannot write {shown}"))?;
+    let mut out = BufWriter::with_capacity(1 << 20, out);
+    let mut count = 0_u64;
+    for block in disk.blocks(from, to) {
+        let block = block?;
+        out.write_all(&block_rlp(&block.header, &block.body))
+            .wrap_err_with(|| format!("cannot write {shown}"))?;
+        count = count.saturating_add(1);
+    }
+    out.flush().wrap_err_with(|| format!("cannot write {shown}"))?;
+    println!("{count} blocks in {shown}");
+    Ok(())
+}

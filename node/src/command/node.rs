@@ -1,0 +1,71 @@
+//! `moorline node`
+
+use std::{net::SocketAddr, path::Path, sync::Arc};
+
+use eyre::Result;
+use moorline_engine_api::JwtSecret;
+
+use crate::{
+    cli::NodeArgs,
+    config::Settings,
+    datadir::DataDir,
+    node::{Node, NodeConfig, NodeError, Started},
+    progress,
+};
+
+pub(crate) async fn run(args: NodeArgs) -> Result<()> {
+    let settings = Settings::of_node(&args)?;
+    let spec = Arc::new(settings.spec()?);
+    let datadir = DataDir::new(&settings.datadir);
+    let store = datadir.open(&settings.chain, &spec)?;
+    let jwt = jwt_secret(&settings.authrpc.jwtsecret, args.jwt_secret.is_some())?;
+    let engine = SocketAddr::new(settings.authrpc.addr, settings.authrpc.port);
+    let node = Node::start(NodeConfig {
+        spec: Arc::clone(&spec),
+        store,
+        node_key: datadir.node_key()?,
+        listen: Some(SocketAddr::new(settings.addr, settings.port)),
+        peers: settings.peer.clone(),
+        peers_max: settings.maxpeers,
+        floor: 1,
+        sync_trigger: settings.sync.trigger.into(),
+        engine: Some((engine, jwt)),
+        http: Some(SocketAddr::new(settings.http.addr, settings.http.port)),
+    })
+    .await?;
+    let started = node.started();
+    datadir.write_enode(&started.enode.to_string())?;
+    say_where(&started, spec.name(), datadir.path());
+    let shown = progress::show(node.watched().all, false);
+    let mut all = node.watched().all;
+    let gave_up = tokio::select! {
+        biased;
+        () = super::asked_to_end() => None,
+        seen = all.wait_for(|seen| seen.gave_up.is_some()) => seen.ok().and_then(|seen| seen.gave_up.clone()),
+    };
+    drop(shown);
+    tracing::info!("stopping");
+    node.stop().await;
+    gave_up.map_or(Ok(()), |gave_up| Err(NodeError::GaveUp(gave_up).into()))
+}
+
+/// The secret from its file. One that was named must be there; the usual one is made.
+fn jwt_secret(path: &Path, named: bool) -> Result<JwtSecret> {
+    if named || path.exists() {
+        return Ok(JwtSecret::from_file(path)?);
+    }
+    let secret = JwtSecret::create(path)?;
+    tracing::info!(file = %path.display(), "made a secret to share with the consensus client");
+    Ok(secret)
+}
+
+fn say_where(started: &Started, chain: &str, datadir: &Path) {
+    tracing::info!(chain, datadir = %datadir.display(), "moorline is up");
+    tracing::info!("peers reach it at {}", started.enode);
+    if let Some(addr) = started.engine {
+        tracing::info!("a consensus client drives it at http://{addr}");
+    }
+    if let Some(addr) = started.http {
+        tracing::info!("JSON-RPC clients read it at http://{addr}");
+    }
+}

@@ -1,0 +1,157 @@
+//! `moorline sync`
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use alloy_primitives::B256;
+use eyre::{Result, bail, eyre};
+use moorline_messages::{BlockNumHash, CloseReason, TreeVerdict};
+use moorline_tree::SyncTrigger;
+
+use crate::{
+    cli::SyncArgs,
+    config::Settings,
+    datadir::DataDir,
+    node::{Node, NodeConfig, NodeError},
+    observe::Observed,
+    progress,
+    summary::Summary,
+};
+
+/// How long to wait for the first peer.
+const PEER_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long nothing may move after a failure that nobody is trying to mend.
+const STALL_PATIENCE: Duration = Duration::from_secs(120);
+
+/// How often to look.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+pub(crate) async fn run(args: SyncArgs) -> Result<()> {
+    let settings = Settings::of_common(&args.common)?;
+    if settings.peer.is_empty() {
+        bail!("sync needs somebody to ask: name a peer with --peer enode://...");
+    }
+    let spec = Arc::new(settings.spec()?);
+    let datadir = DataDir::new(&settings.datadir);
+    let store = datadir.open(&settings.chain, &spec)?;
+    let listen = settings.port_given.then(|| SocketAddr::new(settings.addr, settings.port));
+    let floor = args.until.unwrap_or(1);
+    let node = Node::start(NodeConfig {
+        spec: Arc::clone(&spec),
+        store,
+        node_key: datadir.node_key()?,
+        listen,
+        peers: settings.peer.clone(),
+        peers_max: settings.maxpeers,
+        floor,
+        sync_trigger: SyncTrigger::Forkchoice,
+        engine: None,
+        http: None,
+    })
+    .await?;
+    let shown = progress::show(node.watched().all, args.json);
+    let started = moorline_kit::now();
+    let done = tokio::select! {
+        biased;
+        () = super::asked_to_end() => Err(eyre!("stopped; the same command goes on from here")),
+        done = reach(&node, args.head) => done,
+    };
+    drop(shown);
+    let seen = node.watched().all.borrow().clone();
+    let elapsed = moorline_kit::now().saturating_duration_since(started);
+    node.stop().await;
+    let head = done?;
+    let first = datadir.open_existing()?.stats()?.earliest;
+    let summary = Summary::new(&seen, head, first, elapsed, datadir.path());
+    if args.json {
+        println!("{}", serde_json::to_string(&summary)?);
+    } else {
+        println!(
+            "{} blocks, {first} to {}, proved against {} and stored in {} in {:.1} s",
+            summary.blocks,
+            head.number,
+            head.hash,
+            datadir.path().display(),
+            elapsed.as_secs_f64(),
+        );
+    }
+    Ok(())
+}
+
+/// Follows the head until everything under it is on disk, or until that turns out to be hopeless.
+async fn reach(node: &Node, head: B256) -> Result<BlockNumHash> {
+    if let TreeVerdict::Invalid { reason } | TreeVerdict::Inconsistent { reason } =
+        node.follow(head).await?
+    {
+        bail!("{head} cannot be the head: {reason}");
+    }
+    let all = node.watched().all;
+    let mut watch = Watch::new();
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let seen = all.borrow().clone();
+        if let Some(tree) = seen.tree.as_ref().filter(|tree| tree.synced && tree.tip.hash == head) {
+            return Ok(tree.tip);
+        }
+        watch.look(head, &seen)?;
+    }
+}
+
+/// Notices that waiting longer is hopeless.
+struct Watch {
+    now: Instant,
+    met_a_peer: bool,
+    moved: (Instant, u64, u64),
+}
+
+impl Watch {
+    fn new() -> Self {
+        let now = moorline_kit::now();
+        Self { now, met_a_peer: false, moved: (now, 0, 0) }
+    }
+
+    fn look(&mut self, head: B256, seen: &Observed) -> Result<()> {
+        let now = moorline_kit::now();
+        if let Some(gave_up) = &seen.gave_up {
+            return Err(NodeError::GaveUp(gave_up.clone()).into());
+        }
+        self.met_a_peer |= !seen.peers.peers.is_empty();
+        if !self.met_a_peer && now.saturating_duration_since(self.now) > PEER_PATIENCE {
+            bail!("no peer could be reached: {}", why_no_peer(seen));
+        }
+        let Some(tree) = &seen.tree else { return Ok(()) };
+        if tree.invalid {
+            let why = tree.trouble.as_deref().unwrap_or("it breaks a rule");
+            bail!("{head} is not the head of a valid chain: {why}");
+        }
+        let (headers, blocks) = (seen.progress.headers, seen.progress.blocks);
+        if (headers, blocks) != (self.moved.1, self.moved.2) {
+            self.moved = (now, headers, blocks);
+        }
+        let Some(trouble) = &tree.trouble else { return Ok(()) };
+        let target_unknown = tree.target.is_none_or(|target| target.number.is_none());
+        if target_unknown {
+            bail!("{trouble}; check the hash, or name other peers with --peer");
+        }
+        if now.saturating_duration_since(self.moved.0) > STALL_PATIENCE {
+            bail!("{trouble}; name other peers with --peer, the same command goes on from here");
+        }
+        Ok(())
+    }
+}
+
+fn why_no_peer(seen: &Observed) -> String {
+    match &seen.dial_failure {
+        Some((node, reason @ CloseReason::OtherNetwork(_))) => {
+            format!("{reason} ({}); check --chain and --peer", node.addr)
+        }
+        Some((node, reason)) => {
+            format!("{reason} ({}); check that it runs and that --peer names it rightly", node.addr)
+        }
+        None => "none answered; check --peer".to_owned(),
+    }
+}

@@ -1,0 +1,235 @@
+//! The configuration that flags, environment and file come to.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{IpAddr, Ipv4Addr},
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use eyre::{Context, Result, eyre};
+use moorline_messages::NodeRecord;
+use moorline_rules::ChainSpec;
+use moorline_tree::SyncTrigger;
+use serde::{Deserialize, Serialize};
+
+use crate::cli::{CommonArgs, NodeArgs};
+
+/// What starts a download, as it is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Trigger {
+    /// Only a head that the consensus client names.
+    #[default]
+    Forkchoice,
+    /// That, and a payload whose parent is missing.
+    ForkchoiceAndPayload,
+}
+
+impl FromStr for Trigger {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "forkchoice" => Ok(Self::Forkchoice),
+            "forkchoice-and-payload" => Ok(Self::ForkchoiceAndPayload),
+            _ => Err("expected forkchoice or forkchoice-and-payload".to_owned()),
+        }
+    }
+}
+
+impl From<Trigger> for SyncTrigger {
+    fn from(trigger: Trigger) -> Self {
+        match trigger {
+            Trigger::Forkchoice => Self::Forkchoice,
+            Trigger::ForkchoiceAndPayload => Self::ForkchoiceAndPayload,
+        }
+    }
+}
+
+/// The configuration file: the same keys as the flags, all optional.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    chain: Option<String>,
+    datadir: Option<PathBuf>,
+    peer: Vec<String>,
+    addr: Option<IpAddr>,
+    port: Option<u16>,
+    maxpeers: Option<usize>,
+    #[serde(rename = "override")]
+    overrides: BTreeMap<String, u64>,
+    authrpc: Endpoint,
+    http: Endpoint,
+    sync: Sync,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Endpoint {
+    addr: Option<IpAddr>,
+    port: Option<u16>,
+    jwtsecret: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Sync {
+    trigger: Option<Trigger>,
+}
+
+/// The effective configuration, in the form of the file.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Settings {
+    pub(crate) chain: String,
+    pub(crate) datadir: PathBuf,
+    #[serde(serialize_with = "as_text")]
+    pub(crate) peer: Vec<NodeRecord>,
+    pub(crate) addr: IpAddr,
+    pub(crate) port: u16,
+    pub(crate) maxpeers: usize,
+    #[serde(skip)]
+    pub(crate) port_given: bool,
+    #[serde(rename = "override")]
+    pub(crate) overrides: BTreeMap<String, u64>,
+    pub(crate) authrpc: Engine,
+    pub(crate) http: Http,
+    pub(crate) sync: SyncSettings,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Engine {
+    pub(crate) addr: IpAddr,
+    pub(crate) port: u16,
+    pub(crate) jwtsecret: PathBuf,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Http {
+    pub(crate) addr: IpAddr,
+    pub(crate) port: u16,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct SyncSettings {
+    pub(crate) trigger: Trigger,
+}
+
+fn as_text<S: serde::Serializer>(peers: &[NodeRecord], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(peers.iter().map(ToString::to_string))
+}
+
+impl Settings {
+    /// What a node's flags come to.
+    pub(crate) fn of_node(args: &NodeArgs) -> Result<Self> {
+        let file = read_file(args.common.config.as_deref())?;
+        let mut settings = Self::of(&args.common, &file)?;
+        let engine = &mut settings.authrpc;
+        if let Some(addr) = args.engine_addr.or(file.authrpc.addr) {
+            engine.addr = addr;
+        }
+        if let Some(port) = args.engine_port.or(file.authrpc.port) {
+            engine.port = port;
+        }
+        if let Some(path) = args.jwt_secret.clone().or(file.authrpc.jwtsecret) {
+            engine.jwtsecret = path;
+        }
+        if let Some(addr) = args.http_addr.or(file.http.addr) {
+            settings.http.addr = addr;
+        }
+        if let Some(port) = args.http_port.or(file.http.port) {
+            settings.http.port = port;
+        }
+        if let Some(trigger) = args.sync_trigger.or(file.sync.trigger) {
+            settings.sync.trigger = trigger;
+        }
+        Ok(settings)
+    }
+
+    /// What the common flags come to.
+    pub(crate) fn of_common(args: &CommonArgs) -> Result<Self> {
+        Self::of(args, &read_file(args.config.as_deref())?)
+    }
+
+    fn of(args: &CommonArgs, file: &File) -> Result<Self> {
+        let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let chain = args.chain.clone().or_else(|| file.chain.clone());
+        let chain = chain.unwrap_or_else(|| "mainnet".to_owned());
+        let datadir = args.datadir.clone().or_else(|| file.datadir.clone());
+        let datadir = datadir.map_or_else(|| default_datadir(&chain), Ok)?;
+        let mut peer = args.peers.clone();
+        if peer.is_empty() {
+            for text in &file.peer {
+                let record = text.parse();
+                peer.push(record.wrap_err_with(|| format!("the configuration's peer {text}"))?);
+            }
+        }
+        let mut overrides = file.overrides.clone();
+        overrides.extend(args.overrides.iter().cloned());
+        let port = args.port.or(file.port);
+        Ok(Self {
+            authrpc: Engine { addr: local, port: 8551, jwtsecret: datadir.join("jwt.hex") },
+            http: Http { addr: local, port: 8545 },
+            sync: SyncSettings { trigger: Trigger::default() },
+            chain,
+            datadir,
+            peer,
+            addr: args.addr.or(file.addr).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            port: port.unwrap_or(30_303),
+            port_given: port.is_some(),
+            maxpeers: args.maxpeers.or(file.maxpeers).unwrap_or(50),
+            overrides,
+        })
+    }
+
+    /// The rules of the chain that is meant.
+    pub(crate) fn spec(&self) -> Result<ChainSpec> {
+        let mut spec = spec_of(&self.chain)?;
+        for (fork, time) in &self.overrides {
+            let moved = spec.override_fork_time(fork, *time);
+            moved.wrap_err_with(|| format!("cannot override the time of {fork}"))?;
+        }
+        spec.check_schedule().wrap_err("the fork times do not fit together")?;
+        Ok(spec)
+    }
+}
+
+/// The rules of a chain named by a preset or a genesis file.
+pub(crate) fn spec_of(chain: &str) -> Result<ChainSpec> {
+    if let Some(spec) = ChainSpec::preset(chain) {
+        return Ok(spec);
+    }
+    let json = fs::read_to_string(chain).wrap_err_with(|| {
+        format!("{chain} is neither mainnet, sepolia or hoodi nor a genesis file that can be read")
+    })?;
+    let spec = ChainSpec::from_genesis_json(&json)
+        .wrap_err_with(|| format!("{chain} is not a genesis file as geth reads it"))?;
+    for warning in spec.warnings() {
+        tracing::warn!(file = chain, "{warning}");
+    }
+    Ok(spec)
+}
+
+fn read_file(path: Option<&Path>) -> Result<File> {
+    let Some(path) = path else { return Ok(File::default()) };
+    let shown = path.display();
+    let text = fs::read_to_string(path)
+        .wrap_err_with(|| format!("cannot read the configuration file {shown}"))?;
+    toml::from_str(&text).map_err(|error| {
+        // only the first line: the rest draws the place, which the line number tells
+        let text = error.to_string();
+        eyre!("the configuration file {shown} is wrong: {}", text.replace('\n', " "))
+    })
+}
+
+/// The data directory of a chain when none is named.
+fn default_datadir(chain: &str) -> Result<PathBuf> {
+    let base =
+        std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/share"));
+    let base =
+        base.or_else(home).ok_or_else(|| eyre!("say where to keep the chain: --datadir DIR"))?;
+    let name = Path::new(chain).file_stem().unwrap_or_default();
+    Ok(base.join("moorline").join(name))
+}

@@ -1,0 +1,56 @@
+//! Moorline, put together: the four actors, the edges around them, and the command line.
+//!
+//! [`Node`] is the composition: slots first, ports between them, then each actor on its arbiter. The
+//! commands in `command` each do one job with it or with the store it leaves behind.
+//!
+//! A restart of the process loses connections and calls at hand, and nothing else: the store holds the
+//! chain, the forkchoice and the record of every unfinished download.
+
+mod bridge;
+mod cli;
+mod command;
+mod config;
+mod datadir;
+mod logging;
+mod node;
+mod observe;
+mod progress;
+mod summary;
+mod wiring;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+pub use moorline_kit::keep_panics_to_one_line;
+
+pub use crate::{
+    node::{Node, NodeConfig, NodeError, Started},
+    observe::{Observed, Watched},
+    wiring::Crashers,
+};
+
+/// Exit code of a command that was used wrongly, as `clap` has it.
+const USED_WRONGLY: u8 = 2;
+
+/// Runs the command line. The exit code is 0 when done, 1 when failed, 2 when used wrongly.
+pub fn main() -> ExitCode {
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // help and version are asked for, and go to standard output
+            let asked = !error.use_stderr();
+            drop(error.print());
+            return if asked { ExitCode::SUCCESS } else { ExitCode::from(USED_WRONGLY) };
+        }
+    };
+    logging::start(&cli.logging);
+    keep_panics_to_one_line();
+    match command::run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The `moorline` binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    moorline::main()
+}

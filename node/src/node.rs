@@ -1,0 +1,304 @@
+//! A whole node: the actors, and the edges around them.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use alloy_primitives::B256;
+use moorline_downloader::Budget;
+use moorline_engine_api::{EngineConfig, EngineError, EngineHandle, EngineServer, JwtSecret};
+use moorline_kit::{ArbiterStopped, AskError, GaveUp};
+use moorline_messages::{
+    AnnouncedRange, Forkchoice, NodeRecord, SessionCommand, StoreAnswer, StoreQuery, TreeRequest,
+    TreeVerdict,
+};
+use moorline_peer_manager::PeerManagerConfig;
+use moorline_rlpx::{Network, NetworkConfig, NetworkError, NetworkHandle};
+use moorline_rpc::{EthConfig, RpcHandle, RpcServer, RpcServerError, StorePort, eth_module};
+use moorline_rules::ChainSpec;
+use moorline_store::Disk;
+use moorline_tree::{SyncTrigger, TreeConfig};
+use thiserror::Error;
+use tokio::{sync::mpsc, time::timeout};
+
+use crate::{
+    bridge::{self, StoredChain},
+    observe::{self, Watched},
+    wiring::{self, Actors, Crashers, Wired},
+};
+
+/// Events of sessions that may wait before the peer manager's own queue.
+const SESSION_EVENTS_MAX: usize = 64;
+
+/// How long actors may take to finish what they promised.
+const STOP_PATIENCE: Duration = Duration::from_secs(15);
+
+/// What `web3_clientVersion` says, and what peers are told.
+pub(crate) const CLIENT: &str = concat!("moorline/v", env!("CARGO_PKG_VERSION"));
+
+/// How a node is set up.
+#[derive(Debug)]
+pub struct NodeConfig {
+    /// The chain's rules.
+    pub spec: Arc<ChainSpec>,
+    /// The chain on disk, open.
+    pub store: Arc<Disk>,
+    /// This node's secp256k1 key.
+    pub node_key: [u8; 32],
+    /// Where to listen for peers, if anywhere.
+    pub listen: Option<SocketAddr>,
+    /// Peers to stay connected to.
+    pub peers: Vec<NodeRecord>,
+    /// Most peers.
+    pub peers_max: usize,
+    /// The lowest block wanted.
+    pub floor: u64,
+    /// What starts a download.
+    pub sync_trigger: SyncTrigger,
+    /// Where the Engine API listens, if anywhere, and its secret.
+    pub engine: Option<(SocketAddr, JwtSecret)>,
+    /// Where JSON-RPC listens, if anywhere.
+    pub http: Option<SocketAddr>,
+}
+
+/// Why a node does not start, or stops.
+#[derive(Debug, Error)]
+pub enum NodeError {
+    /// The devp2p edge does not start.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// The Engine API does not start.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The JSON-RPC server does not start.
+    #[error(transparent)]
+    Rpc(#[from] RpcServerError),
+    /// The methods cannot be put together.
+    #[error("the JSON-RPC methods cannot be put together: {0}")]
+    Methods(#[from] jsonrpsee::core::RegisterMethodError),
+    /// A thread for actors ended.
+    #[error(transparent)]
+    Arbiter(#[from] ArbiterStopped),
+    /// An actor does not answer.
+    #[error("an actor does not answer: {0}")]
+    Ask(#[from] AskError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] moorline_messages::StoreError),
+    /// An actor panicked too often.
+    #[error("the {} failed again and again ({}); this is a defect, please report it", .0.actor, .0.panic)]
+    GaveUp(GaveUp),
+}
+
+/// Where a started node can be reached.
+#[derive(Clone, Copy, Debug)]
+pub struct Started {
+    /// By peers.
+    pub enode: NodeRecord,
+    /// By a consensus client.
+    pub engine: Option<SocketAddr>,
+    /// By JSON-RPC clients.
+    pub http: Option<SocketAddr>,
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    wired: Wired,
+    watched: Watched,
+    network: NetworkHandle,
+    engine: Option<EngineHandle>,
+    http: Option<RpcHandle>,
+}
+
+impl Node {
+    /// Starts everything. Must be called on an actix system over a multi-threaded tokio runtime.
+    ///
+    /// # Errors
+    /// A port is in use, or the node key is not usable.
+    pub async fn start(config: NodeConfig) -> Result<Self, NodeError> {
+        let (reporters, watched) = observe::start();
+        let spec = Arc::clone(&config.spec);
+        let tree = TreeConfig {
+            spec: Arc::clone(&spec),
+            sync_trigger: config.sync_trigger,
+            floor: config.floor,
+        };
+        let peers = PeerManagerConfig {
+            static_peers: config.peers.clone(),
+            peers_max: config.peers_max,
+            ..PeerManagerConfig::default()
+        };
+        // ports first: one that is in use must not leave actors behind
+        let (events_in, events_out) = mpsc::channel(SESSION_EVENTS_MAX);
+        let store = config.store;
+        let mut wired =
+            wiring::wire(Actors { tree, budget: Budget::default(), peers, store }, &reporters)?;
+        let edges = Edges {
+            spec: &spec,
+            node_key: config.node_key,
+            listen: config.listen,
+            peers_max: config.peers_max,
+        };
+        let network = edges.network(&wired.store, events_in).await?;
+        let commands = std::mem::replace(&mut wired.session_commands, closed_inbox());
+        tokio::spawn(bridge::commands(commands, network.commands.clone()));
+        let session_events = wired.session_events.clone();
+        tokio::spawn(bridge::events(events_out, session_events, reporters.dial_failures));
+        tokio::spawn(announce(watched.clone(), wired.store.clone(), network.commands.clone()));
+
+        let eth = EthConfig { chain_id: spec.chain_id(), client_version: client_version() };
+        let module =
+            eth_module(eth, wired.store.clone(), watched.sync.clone(), watched.peers.clone())?;
+        let http = match config.http {
+            Some(addr) => Some(RpcServer::start(addr, module.clone()).await?),
+            None => None,
+        };
+        let engine = match config.engine {
+            Some((addr, jwt)) => {
+                let config = EngineConfig::new(addr, jwt);
+                Some(EngineServer::start(config, wired.tree.clone(), spec, module).await?)
+            }
+            None => None,
+        };
+        Ok(Self { wired, watched, network, engine, http })
+    }
+
+    /// Where the node can be reached.
+    pub fn started(&self) -> Started {
+        Started {
+            enode: self.network.local_record(),
+            engine: self.engine.as_ref().map(EngineHandle::local_addr),
+            http: self.http.as_ref().map(RpcHandle::local_addr),
+        }
+    }
+
+    /// What its actors report.
+    pub fn watched(&self) -> Watched {
+        self.watched.clone()
+    }
+
+    /// How to make its actors panic.
+    pub fn crashers(&self) -> Crashers {
+        self.wired.crashers.clone()
+    }
+
+    /// Follows a head as if a consensus client had named it.
+    ///
+    /// # Errors
+    /// The tree has stopped.
+    pub async fn follow(&self, head: B256) -> Result<TreeVerdict, NodeError> {
+        let forkchoice = Forkchoice { head, ..Forkchoice::default() };
+        loop {
+            match self.wired.tree.ask(TreeRequest::ForkchoiceUpdated(forkchoice)).await {
+                Ok(verdict) => return Ok(verdict),
+                // the tree was rebuilt meanwhile
+                Err(AskError::Dropped) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Stops against the flow: calls first, then the work, the sessions, and the store last.
+    pub async fn stop(self) {
+        let Self { wired, network, engine, http, watched } = self;
+        if let Some(engine) = engine {
+            drop(timeout(STOP_PATIENCE, engine.stop()).await);
+        }
+        if let Some(http) = http {
+            drop(timeout(STOP_PATIENCE, http.stop()).await);
+        }
+        if timeout(STOP_PATIENCE, wired.stops.stop_workers()).await.is_err() {
+            tracing::warn!("the actors did not stop in time");
+        }
+        network.shutdown().await;
+        match timeout(STOP_PATIENCE, wired.stops.stop_store()).await {
+            Ok(Ok(())) => tracing::debug!("everything is on disk"),
+            Ok(Err(_)) | Err(_) => tracing::warn!("the store did not confirm that it stopped"),
+        }
+        drop(watched);
+        drop(tokio::task::spawn_blocking(move || wired.end()).await);
+    }
+}
+
+/// An inbox that nobody writes to.
+fn closed_inbox() -> moorline_kit::Inbox<SessionCommand> {
+    let limit = moorline_kit::Limit::new(1, 1);
+    moorline_kit::Port::channel("closed", limit).1
+}
+
+fn client_version() -> String {
+    format!("{CLIENT}/{}-{}", std::env::consts::OS, std::env::consts::ARCH)
+}
+
+struct Edges<'a> {
+    spec: &'a ChainSpec,
+    node_key: [u8; 32],
+    listen: Option<SocketAddr>,
+    peers_max: usize,
+}
+
+impl Edges<'_> {
+    async fn network(
+        &self,
+        store: &StorePort,
+        events: mpsc::Sender<moorline_messages::SessionEvent>,
+    ) -> Result<NetworkHandle, NodeError> {
+        let spec = self.spec;
+        let genesis = spec.genesis();
+        let range = stored_range(store).await?;
+        let mut fork_filter = spec.fork_filter(alloy_eip2124_head(0, genesis.timestamp));
+        if let Some((tip, timestamp)) = tip_time(store, range.latest).await? {
+            fork_filter.set_head(alloy_eip2124_head(tip, timestamp));
+        }
+        let config = NetworkConfig {
+            client_id: client_version(),
+            listen: self.listen,
+            terminal_total_difficulty: spec.terminal_total_difficulty(),
+            max_sessions: self.peers_max,
+            ..NetworkConfig::new(self.node_key, spec.chain_id(), genesis.hash(), fork_filter)
+        };
+        let chain = Arc::new(StoredChain(store.clone()));
+        let network = Network::start(config, chain, events)?;
+        drop(network.commands.send(SessionCommand::AnnounceRange(range)).await);
+        Ok(network)
+    }
+}
+
+fn alloy_eip2124_head(number: u64, timestamp: u64) -> alloy_eip2124::Head {
+    alloy_eip2124::Head { number, timestamp, ..alloy_eip2124::Head::default() }
+}
+
+async fn tip_time(store: &StorePort, number: u64) -> Result<Option<(u64, u64)>, NodeError> {
+    let block = moorline_messages::HashOrNumber::Number(number);
+    match store.ask(StoreQuery::Block { block }).await?? {
+        StoreAnswer::Block(Some(found)) => Ok(Some((number, found.block.header.timestamp))),
+        _ => Ok(None),
+    }
+}
+
+async fn stored_range(store: &StorePort) -> Result<AnnouncedRange, NodeError> {
+    match store.ask(StoreQuery::Status).await?? {
+        StoreAnswer::Status(status) => Ok(AnnouncedRange {
+            earliest: status.earliest.min(status.tip.number),
+            latest: status.tip.number,
+            latest_hash: status.tip.hash,
+        }),
+        _ => Ok(AnnouncedRange::default()),
+    }
+}
+
+/// Tells the sessions what can be served, whenever the tip has moved.
+async fn announce(mut watched: Watched, store: StorePort, commands: mpsc::Sender<SessionCommand>) {
+    let mut told = None;
+    while watched.all.changed().await.is_ok() {
+        let tip = watched.all.borrow_and_update().tree.as_ref().map(|tree| tree.tip);
+        if tip.is_none() || tip == told {
+            continue;
+        }
+        // the tree may be ahead of the disk, and peers are told only of what is on it
+        let Ok(range) = stored_range(&store).await else { continue };
+        told = Some(moorline_messages::BlockNumHash::new(range.latest, range.latest_hash));
+        if commands.send(SessionCommand::AnnounceRange(range)).await.is_err() {
+            return;
+        }
+    }
+}

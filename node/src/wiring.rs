@@ -1,0 +1,173 @@
+//! Who is connected to whom. Reads like the picture in `docs/architecture.md`.
+
+use std::sync::Arc;
+
+use crate::observe::Reporters;
+use actix_rt::{Arbiter, ArbiterHandle};
+use moorline_downloader::{Budget, DownloaderActor, DownloaderConfig};
+use moorline_engine_api::TreePort;
+use moorline_kit::{
+    ArbiterStopped, Ask, AskError, Crash, Inbox, Limit, Port, RestartPolicy, Slot, Stop, Watchers,
+};
+use moorline_messages::{ActorName, Lifecycle, SessionCommand, SessionEvent};
+use moorline_peer_manager::{PeerManagerActor, PeerManagerConfig};
+use moorline_rpc::StorePort;
+use moorline_store::{Backend, StoreActor, StoreConfig};
+use moorline_tree::{TreeActor, TreeConfig};
+
+/// Bound of queues whose messages are small.
+const SMALL: Limit = Limit { items: 1_024, bytes: 16 << 20 };
+/// Bound of queues that carry blocks.
+const BLOCKS: Limit = Limit { items: 512, bytes: 128 << 20 };
+/// Bound of queues for orders and news of actors.
+const ORDERS: Limit = Limit { items: 16, bytes: 1 };
+
+/// How the four actors are set up.
+#[derive(Debug)]
+pub(crate) struct Actors {
+    pub(crate) tree: TreeConfig,
+    pub(crate) budget: Budget,
+    pub(crate) peers: PeerManagerConfig,
+    pub(crate) store: Arc<dyn Backend>,
+}
+
+/// What the edges hold of the actors.
+#[derive(Debug)]
+pub(crate) struct Wired {
+    pub(crate) tree: TreePort,
+    pub(crate) store: StorePort,
+    pub(crate) session_events: Port<SessionEvent>,
+    pub(crate) session_commands: Inbox<SessionCommand>,
+    pub(crate) crashers: Crashers,
+    pub(crate) stops: Stops,
+    /// Dropping an arbiter's owner does not end it; stopping it does.
+    arbiters: Vec<Arbiter>,
+}
+
+/// Orders an actor to panic: how a demonstration shows what supervision is worth.
+#[derive(Clone, Debug)]
+pub struct Crashers([(ActorName, Port<Crash>); 4]);
+
+impl Crashers {
+    /// Makes one actor panic. Returns whether the order was taken.
+    pub fn crash(&self, actor: ActorName) -> bool {
+        let port = self.0.iter().find(|(name, _)| *name == actor);
+        port.is_some_and(|(_, port)| port.tell(Crash).is_ok())
+    }
+}
+
+type StopPort = Port<Ask<Stop, ()>>;
+
+/// The order in which actors stop: against the flow, the store last.
+#[derive(Debug)]
+pub(crate) struct Stops {
+    tree: StopPort,
+    downloader: StopPort,
+    peer_manager: StopPort,
+    store: StopPort,
+}
+
+impl Stops {
+    /// Stops whoever makes work, then whoever does it. The store is told apart, after the sessions
+    /// are closed.
+    pub(crate) async fn stop_workers(&self) -> Result<(), AskError> {
+        self.tree.ask(Stop).await?;
+        self.downloader.ask(Stop).await?;
+        self.peer_manager.ask(Stop).await
+    }
+
+    pub(crate) async fn stop_store(&self) -> Result<(), AskError> {
+        self.store.ask(Stop).await
+    }
+}
+
+impl Wired {
+    /// Ends the arbiters' threads, once the actors have stopped.
+    pub(crate) fn end(self) {
+        for arbiter in self.arbiters {
+            arbiter.stop();
+            drop(arbiter.join());
+        }
+    }
+}
+
+/// Builds the four actors. Must be called on an actix system.
+pub(crate) fn wire(config: Actors, reporters: &Reporters) -> Result<Wired, ArbiterStopped> {
+    let tree = Slot::<TreeActor>::new(ActorName::Tree);
+    let downloader = Slot::<DownloaderActor>::new(ActorName::Downloader);
+    let peer_manager = Slot::<PeerManagerActor>::new(ActorName::PeerManager);
+    let store = Slot::<StoreActor>::new(ActorName::Store);
+    let (sessions, session_commands) = Port::channel("session commands", SMALL);
+
+    let tree_ports = moorline_tree::Ports {
+        download: downloader.port("downloads", SMALL),
+        store: store.port("store requests of the tree", BLOCKS),
+        status: Some(reporters.tree.clone()),
+    };
+    let downloader_ports = moorline_downloader::Ports {
+        outcomes: tree.port("download outcomes", BLOCKS),
+        fetches: peer_manager.port("fetches", SMALL),
+        reports: peer_manager.port("peer reports", SMALL),
+        store: store.port("store requests of the downloader", BLOCKS),
+        progress: reporters.progress.clone(),
+    };
+    let peer_manager_ports = moorline_peer_manager::Ports {
+        fetched: downloader.port("fetched", BLOCKS),
+        sessions,
+        peers: reporters.peers.clone(),
+    };
+    let store_ports = moorline_store::Ports {
+        tree: tree.port("store outcomes for the tree", BLOCKS),
+        downloader: downloader.port("store outcomes for the downloader", BLOCKS),
+    };
+
+    let news = |neighbours: Vec<Port<Lifecycle>>| Watchers {
+        neighbours: [neighbours, vec![reporters.lifecycle.clone()]].concat(),
+        gave_up: reporters.gave_up.clone(),
+    };
+    let news_of_tree = news(vec![downloader.port("news", ORDERS)]);
+    let news_of_downloader =
+        news(vec![tree.port("news", ORDERS), peer_manager.port("news", ORDERS)]);
+    let news_of_peer_manager = news(vec![downloader.port("news", ORDERS)]);
+    let news_of_store = news(vec![tree.port("news", ORDERS), downloader.port("news", ORDERS)]);
+
+    let wired = Wired {
+        tree: tree.port("consensus client", BLOCKS),
+        store: store.port("store queries", SMALL),
+        session_events: peer_manager.port("session events", BLOCKS),
+        session_commands,
+        crashers: Crashers([
+            (ActorName::Tree, tree.port("orders", ORDERS)),
+            (ActorName::Downloader, downloader.port("orders", ORDERS)),
+            (ActorName::PeerManager, peer_manager.port("orders", ORDERS)),
+            (ActorName::Store, store.port("orders", ORDERS)),
+        ]),
+        stops: Stops {
+            tree: tree.port("stop", ORDERS),
+            downloader: downloader.port("stop", ORDERS),
+            peer_manager: peer_manager.port("stop", ORDERS),
+            store: store.port("stop", ORDERS),
+        },
+        // the tree computes; the others mostly wait
+        arbiters: vec![Arbiter::new(), Arbiter::new(), Arbiter::new()],
+    };
+    let handles: Vec<ArbiterHandle> = wired.arbiters.iter().map(Arbiter::handle).collect();
+    let [for_tree, for_fetching, for_store] = handles.as_slice() else {
+        return Err(ArbiterStopped(ActorName::Tree));
+    };
+
+    let policy = RestartPolicy::default();
+    let Actors { tree: tree_config, budget, peers, store: backend } = config;
+    let spec = Arc::clone(&tree_config.spec);
+    store.start(for_store, policy, news_of_store, move || {
+        StoreActor::new(StoreConfig::new(backend), store_ports)
+    })?;
+    peer_manager.start(for_fetching, policy, news_of_peer_manager, move || {
+        PeerManagerActor::new(peers, peer_manager_ports)
+    })?;
+    downloader.start(for_fetching, policy, news_of_downloader, move || {
+        DownloaderActor::new(DownloaderConfig { spec, budget }, downloader_ports)
+    })?;
+    tree.start(for_tree, policy, news_of_tree, move || TreeActor::new(tree_config, tree_ports))?;
+    Ok(wired)
+}

@@ -1,0 +1,104 @@
+//! `kill -9` in the middle, and a start without a new forkchoice call.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use moorline_devnet::{Behaviour, Profile};
+use moorline_engine_api::{EngineClient, JwtSecret};
+use moorline_tests::{Child, World, finish, free_port, peer_args};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use crate::MOORLINE;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Ports {
+    engine: u16,
+    http: u16,
+}
+
+fn start(world: &World, datadir: &str, peers: Vec<String>, ports: &Ports, p2p: u16) -> Child {
+    let mut words = vec!["node".to_owned(), "--chain".to_owned(), world.genesis()];
+    words.extend(["--datadir".to_owned(), world.arg(datadir)]);
+    words.extend(["--addr", "127.0.0.1", "--port", &p2p.to_string()].map(str::to_owned));
+    words.extend(["--authrpc.port".to_owned(), ports.engine.to_string()]);
+    words.extend(["--http.port".to_owned(), ports.http.to_string()]);
+    words.extend(["--authrpc.jwtsecret".to_owned(), world.arg("jwt.hex")]);
+    words.extend(peers);
+    Child::start(MOORLINE, &words)
+}
+
+/// A client of one of the node's ports, once it listens.
+async fn call(client: &EngineClient, method: &str, params: Value) -> Value {
+    let started = Instant::now();
+    loop {
+        match client.call(method, params.clone()).await {
+            Ok(answer) => return answer,
+            Err(error) => assert!(started.elapsed() < PATIENCE, "{method}: {error}"),
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn wait_for_height(client: &EngineClient, height: u64) {
+    let started = Instant::now();
+    let wanted = json!(format!("{height:#x}"));
+    while call(client, "eth_blockNumber", json!([])).await != wanted {
+        assert!(started.elapsed() < PATIENCE, "block {height} is not reached");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_node_goes_on_by_itself_and_then_serves_another() {
+    let world = World::new(Profile::Small, 2_000);
+    let jwt = JwtSecret::create(&world.path("jwt.hex")).unwrap();
+    let slow = Duration::from_millis(120);
+    let peers = world.peers([(Behaviour::Honest, slow); 2]).await;
+    let ports = Ports { engine: free_port(), http: free_port() };
+    let engine_addr = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.engine));
+    let engine = EngineClient::new(engine_addr, jwt);
+
+    let node = start(&world, "first", peer_args(&peers.records()), &ports, 0);
+    let zero = alloy_primitives::B256::ZERO;
+    let state = json!({
+        "headBlockHash": world.head(), "safeBlockHash": zero, "finalizedBlockHash": zero,
+    });
+    let answer = call(&engine, "engine_forkchoiceUpdatedV3", json!([state, null])).await;
+    assert_eq!(answer["payloadStatus"]["status"], "SYNCING");
+    assert_eq!(answer["payloadStatus"]["latestValidHash"], Value::Null);
+    let served = || peers.peers().iter().map(|peer| peer.stats().bodies).sum::<u64>();
+    let started = Instant::now();
+    while served() < 500 {
+        assert!(started.elapsed() < PATIENCE, "no bodies are served");
+        sleep(Duration::from_millis(5)).await;
+    }
+    let killed = tokio::task::spawn_blocking(move || node.kill()).await.unwrap();
+    assert_eq!(killed.code(), None, "{}", killed.stderr);
+    let before = served();
+    assert!(before < 2_000, "the kill came too late: {before}");
+
+    let node = start(&world, "first", peer_args(&peers.records()), &ports, 0);
+    wait_for_height(&engine, 2_000).await;
+    let refetched = served() - 2_000;
+    assert!(refetched <= 2 * 4 * 128, "{refetched} bodies were served twice");
+
+    // and now the first one is the peer
+    let enode = std::fs::read_to_string(world.path("first").join("enode")).unwrap();
+    drop(peers);
+    let mut sync = vec!["sync".to_owned(), "--chain".to_owned(), world.genesis()];
+    sync.extend(["--head".to_owned(), world.head().to_string()]);
+    sync.extend(["--datadir".to_owned(), world.arg("second")]);
+    sync.extend(["--peer".to_owned(), enode.trim().to_owned()]);
+    let done = finish(MOORLINE, sync).await;
+    assert_eq!(done.code(), Some(0), "{}", done.stderr);
+    let export = ["chain", "export", "--datadir", &world.arg("second"), &world.arg("out.rlp")];
+    finish(MOORLINE, export.map(str::to_owned).to_vec()).await;
+    assert!(std::fs::read(world.path("out.rlp")).unwrap() == world.file());
+
+    let ended = tokio::task::spawn_blocking(move || node.terminate()).await.unwrap();
+    assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
+}
