@@ -190,7 +190,7 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
     }
 
     /// The bytes of a frame with any content, for [`Connection::write_unframed`] to send in pieces,
-    /// late or changed. Frames are numbered: whatever is encoded must be sent before the next.
+    /// late or changed. Each frame builds on those before it, so they must be sent in order.
     pub fn encode_frame(&mut self, content: &[u8]) -> Result<BytesMut, ConnectionError> {
         self.writer.encode_frame(&[content])
     }

@@ -74,7 +74,7 @@ impl Capability {
 pub struct Hello {
     /// Version of the base protocol.
     pub p2p_version: u64,
-    /// What the node calls itself; control characters removed, at most 256 characters kept.
+    /// What the node calls itself; of a peer's, up to 256 printable ASCII characters are kept.
     pub client: String,
     /// What it speaks.
     pub capabilities: Vec<Capability>,
@@ -155,10 +155,11 @@ fn read_capabilities(mut items: Items) -> Result<Vec<Capability>, RlpError> {
     Ok(capabilities)
 }
 
-/// Text of a peer's making, fit for a log line.
+/// Text of a peer's making, fit for a log line: printable ASCII, so that it can neither move the
+/// cursor nor turn the line around.
 fn printable(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text);
-    text.chars().filter(|char| !char.is_control()).take(MAX_CLIENT_CHARS).collect()
+    let printable = |byte: &u8| byte.is_ascii_graphic() || *byte == b' ';
+    text.iter().copied().filter(printable).map(char::from).take(MAX_CLIENT_CHARS).collect()
 }
 
 /// Encodes a disconnect's data.
@@ -220,7 +221,7 @@ mod tests {
             "a later field".encode(out);
         });
         let back = Hello::decode(more.freeze()).unwrap();
-        assert_eq!(back.client, "geth\u{202e}");
+        assert_eq!(back.client, "geth");
     }
 
     #[test]
