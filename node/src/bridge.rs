@@ -9,7 +9,7 @@ use moorline_messages::{
 };
 use moorline_rlpx::ChainSource;
 use moorline_rpc::StorePort;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Carries commands out until the peer manager is gone.
 pub(crate) async fn commands(mut from: Inbox<SessionCommand>, to: mpsc::Sender<SessionCommand>) {
@@ -20,16 +20,26 @@ pub(crate) async fn commands(mut from: Inbox<SessionCommand>, to: mpsc::Sender<S
     }
 }
 
-/// Carries events in. Waits while the peer manager has no room, which slows the sessions down.
+/// Carries events in, and counts the sessions that stand. Waits while the peer manager has no room, which slows the sessions down.
 pub(crate) async fn events(
     mut from: mpsc::Receiver<SessionEvent>,
     to: Port<SessionEvent>,
     dial_failures: mpsc::Sender<(NodeRecord, CloseReason)>,
+    sessions: watch::Sender<usize>,
 ) {
     while let Some(event) = from.recv().await {
-        if let SessionEvent::DialFailed { node, reason } = &event {
+        match &event {
+            SessionEvent::Opened { .. } => {
+                sessions.send_modify(|count| *count = count.saturating_add(1));
+            }
+            SessionEvent::Closed { .. } => {
+                sessions.send_modify(|count| *count = count.saturating_sub(1));
+            }
             // only the last one is looked at
-            drop(dial_failures.try_send((*node, reason.clone())));
+            SessionEvent::DialFailed { node, reason } => {
+                drop(dial_failures.try_send((*node, reason.clone())));
+            }
+            SessionEvent::Answered { .. } | SessionEvent::RangeUpdated { .. } => {}
         }
         if to.send(event).await.is_err() {
             return;

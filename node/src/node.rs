@@ -142,7 +142,12 @@ impl Node {
         let commands = std::mem::replace(&mut wired.session_commands, closed_inbox());
         tokio::spawn(bridge::commands(commands, network.commands.clone()));
         let session_events = wired.session_events.clone();
-        tokio::spawn(bridge::events(events_out, session_events, reporters.dial_failures));
+        tokio::spawn(bridge::events(
+            events_out,
+            session_events,
+            reporters.dial_failures,
+            reporters.sessions,
+        ));
         tokio::spawn(announce(watched.clone(), wired.store.clone(), network.commands.clone()));
 
         let eth = EthConfig { chain_id: spec.chain_id(), client_version: client_version() };

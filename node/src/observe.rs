@@ -48,6 +48,7 @@ pub(crate) struct Reporters {
     pub(crate) peers: Port<PeersReport>,
     pub(crate) lifecycle: Port<Lifecycle>,
     pub(crate) dial_failures: mpsc::Sender<(NodeRecord, CloseReason)>,
+    pub(crate) sessions: watch::Sender<usize>,
     pub(crate) gave_up: mpsc::UnboundedSender<GaveUp>,
 }
 
@@ -58,7 +59,7 @@ pub struct Watched {
     pub all: watch::Receiver<Observed>,
     /// What `eth_syncing` says.
     pub sync: watch::Receiver<SyncStatus>,
-    /// How many peers there are.
+    /// How many sessions stand.
     pub peers: watch::Receiver<usize>,
 }
 
@@ -81,7 +82,7 @@ pub(crate) fn start() -> (Reporters, Watched) {
     let (gave_up, gave_up_inbox) = mpsc::unbounded_channel();
     let (all, all_watch) = watch::channel(Observed::default());
     let (sync, sync_watch) = watch::channel(SyncStatus::default());
-    let (count, count_watch) = watch::channel(0);
+    let (sessions, sessions_watch) = watch::channel(0);
     let inboxes = Inboxes {
         tree: tree_inbox,
         progress: progress_inbox,
@@ -90,16 +91,16 @@ pub(crate) fn start() -> (Reporters, Watched) {
         dial_failures: dial_failures_inbox,
         gave_up: gave_up_inbox,
     };
-    tokio::spawn(gather(inboxes, all, sync, count));
-    let reporters = Reporters { tree, progress, peers, lifecycle, dial_failures, gave_up };
-    (reporters, Watched { all: all_watch, sync: sync_watch, peers: count_watch })
+    tokio::spawn(gather(inboxes, all, sync));
+    let reporters =
+        Reporters { tree, progress, peers, lifecycle, dial_failures, sessions, gave_up };
+    (reporters, Watched { all: all_watch, sync: sync_watch, peers: sessions_watch })
 }
 
 async fn gather(
     mut inboxes: Inboxes,
     all: watch::Sender<Observed>,
     sync: watch::Sender<SyncStatus>,
-    count: watch::Sender<usize>,
 ) {
     let mut starting = None;
     let mut totals = Totals::default();
@@ -118,7 +119,6 @@ async fn gather(
                 all.send_modify(|seen| seen.tree = Some(report));
             }
             Some(report) = inboxes.peers.next() => {
-                count.send_replace(report.peers.len());
                 all.send_modify(|seen| seen.peers = report);
             }
             Some(report) = inboxes.progress.next() => {

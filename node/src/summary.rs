@@ -46,6 +46,7 @@ impl Summary {
         seen: &Observed,
         head: BlockNumHash,
         first: u64,
+        peers: usize,
         elapsed: std::time::Duration,
         datadir: &Path,
     ) -> Self {
@@ -62,7 +63,7 @@ impl Summary {
             bytes: seen.progress.bytes,
             elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
             peak_rss_bytes: peak_rss_bytes(),
-            peers: seen.peers.peers.len() as u64,
+            peers: peers as u64,
             restarts: seen.restarts,
             datadir: datadir.to_owned(),
             survived: Vec::new(),

@@ -94,7 +94,7 @@ start_peer() { peers start "$@" | tee "$WORK/$1.enode"; [ -s "$WORK/$1.enode" ];
 sync_from() {
   local enode=$1 dir=$2
   timeout "$SYNC_TIMEOUT_S" "$MOORLINE" sync --chain "$GENESIS" --head "$HEAD_HASH" --peer "$enode" \
-    --datadir "$dir" --port 0 --json >"$dir.json" || { echo "moorline sync ended with $?"; return 1; }
+    --datadir "$dir" --json >"$dir.json" || { echo "moorline sync ended with $?"; return 1; }
   cat "$dir.json"
   node -e '
     const [file, number, hash] = process.argv.slice(1)
@@ -109,9 +109,9 @@ export_equals() {
 }
 
 start_node() {
-  "$MOORLINE" node --chain "$GENESIS" --datadir "$WORK/node" --peer "$1" --port "$NODE_P2P" \
-    --authrpc.port "$NODE_ENGINE" --authrpc.jwtsecret "$JWT" --http --http.port "$NODE_HTTP" \
-    --no-discovery >"$WORK/node.log" 2>&1 &
+  "$MOORLINE" node --chain "$GENESIS" --datadir "$WORK/node" --peer "$1" --addr 127.0.0.1 \
+    --port "$NODE_P2P" --authrpc.port "$NODE_ENGINE" --authrpc.jwtsecret "$JWT" \
+    --http.port "$NODE_HTTP" >"$WORK/node.log" 2>&1 &
   node_pid=$!
 }
 

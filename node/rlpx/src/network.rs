@@ -22,7 +22,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{debug, info};
+use tracing::debug;
 
 use crate::{
     ChainSource, Connection, ConnectionError, KeyError, LocalStatus, Timeouts,
@@ -172,7 +172,7 @@ impl Network {
             shared.spawn(Listener::new(Arc::clone(&shared)).run(socket));
         }
         let record = NodeRecord { id, addr };
-        info!(%record, "devp2p network started");
+        debug!(%record, "devp2p network started");
         Ok(NetworkHandle { commands, record, shared })
     }
 }

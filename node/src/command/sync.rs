@@ -58,15 +58,16 @@ pub(crate) async fn run(args: SyncArgs) -> Result<()> {
     let done = tokio::select! {
         biased;
         () = super::asked_to_end() => Err(eyre!("stopped; the same command goes on from here")),
-        done = reach(&node, args.head) => done,
+        done = reach(&node, args.head, settings.peer.len()) => done,
     };
     drop(shown);
     let seen = node.watched().all.borrow().clone();
+    let peers = *node.watched().peers.borrow();
     let elapsed = moorline_kit::now().saturating_duration_since(started);
     node.stop().await;
     let head = done?;
     let first = datadir.open_existing()?.stats()?.earliest;
-    let summary = Summary::new(&seen, head, first, elapsed, datadir.path());
+    let summary = Summary::new(&seen, head, first, peers, elapsed, datadir.path());
     if args.json {
         println!("{}", serde_json::to_string(&summary)?);
     } else {
@@ -83,14 +84,14 @@ pub(crate) async fn run(args: SyncArgs) -> Result<()> {
 }
 
 /// Follows the head until everything under it is on disk, or until that turns out to be hopeless.
-async fn reach(node: &Node, head: B256) -> Result<BlockNumHash> {
+async fn reach(node: &Node, head: B256, peers_named: usize) -> Result<BlockNumHash> {
     if let TreeVerdict::Invalid { reason } | TreeVerdict::Inconsistent { reason } =
         node.follow(head).await?
     {
         bail!("{head} cannot be the head: {reason}");
     }
     let all = node.watched().all;
-    let mut watch = Watch::new();
+    let mut watch = Watch::new(peers_named);
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         let seen = all.borrow().clone();
@@ -103,15 +104,16 @@ async fn reach(node: &Node, head: B256) -> Result<BlockNumHash> {
 
 /// Notices that waiting longer is hopeless.
 struct Watch {
+    peers_named: usize,
     now: Instant,
     met_a_peer: bool,
     moved: (Instant, u64, u64),
 }
 
 impl Watch {
-    fn new() -> Self {
+    fn new(peers_named: usize) -> Self {
         let now = moorline_kit::now();
-        Self { now, met_a_peer: false, moved: (now, 0, 0) }
+        Self { peers_named, now, met_a_peer: false, moved: (now, 0, 0) }
     }
 
     fn look(&mut self, head: B256, seen: &Observed) -> Result<()> {
@@ -121,6 +123,12 @@ impl Watch {
         }
         self.met_a_peer |= !seen.peers.peers.is_empty();
         if !self.met_a_peer && now.saturating_duration_since(self.now) > PEER_PATIENCE {
+            bail!("no peer could be reached: {}", why_no_peer(seen));
+        }
+        // the only peer there is will not change its network while we wait
+        let foreign = |reason: &CloseReason| matches!(reason, CloseReason::OtherNetwork(_));
+        if self.peers_named == 1 && seen.dial_failure.as_ref().is_some_and(|(_, why)| foreign(why))
+        {
             bail!("no peer could be reached: {}", why_no_peer(seen));
         }
         let Some(tree) = &seen.tree else { return Ok(()) };

@@ -48,6 +48,8 @@ impl DownloaderCore {
                 .is_some_and(|chain| chain.descent.is_done() && chain.runs.is_empty());
             if ended {
                 let chain = self.chains.remove(at);
+                // whoever waits for the end wants the last figures with it
+                self.tell_at = Some(now);
                 self.finish_set(&chain, effects);
             } else {
                 at = at.saturating_add(1);

@@ -172,6 +172,10 @@ impl PeerManagerCore {
 
     fn ban(&mut self, now: Instant, peer: PeerId, why: String, effects: &mut Vec<Effect>) {
         let time = if self.named.contains(&peer) { STATIC_BAN_TIME } else { BAN_TIME };
+        // answers that were under way when the first lie came out add nothing
+        if self.bans.is_banned(now, peer) {
+            return;
+        }
         self.bans.ban(now, peer, time);
         effects.push(Effect::Note(Note::Banned { peer, why, time }));
     }
@@ -190,9 +194,7 @@ impl PeerManagerCore {
                 self.peers.announce(session, range);
             }
             SessionEvent::Closed { session, peer, reason } => {
-                if let CloseReason::Breach(why) = &reason
-                    && !self.bans.is_banned(now, peer)
-                {
+                if let CloseReason::Breach(why) = &reason {
                     self.ban(now, peer, why.clone(), effects);
                 }
                 self.lose(now, session, reason, effects);

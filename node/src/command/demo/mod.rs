@@ -306,6 +306,7 @@ impl Demo {
     /// Stops the node, compares what is on disk with the chain, and sums up.
     async fn finish(mut self, outcome: Result<()>) -> Result<Summary> {
         let mut seen = self.seen();
+        let peers = self.node.as_ref().map_or(0, |node| *node.watched().peers.borrow());
         if let Some(node) = self.node.take() {
             let all = node.watched().all;
             node.stop().await;
@@ -317,7 +318,7 @@ impl Demo {
         let checked = check::compare(&datadir, &self.net)?;
         say(self.quiet, &format!("all {checked} blocks on disk are those of the chain"));
         let head = self.net.tip();
-        let mut summary = Summary::new(&seen, head, 1, self.synced_in, datadir.path());
+        let mut summary = Summary::new(&seen, head, 1, peers, self.synced_in, datadir.path());
         summary.add_run(&self.before, self.synced_in);
         summary.survived = std::mem::take(&mut self.survived);
         Ok(summary)
