@@ -21,7 +21,7 @@ fn arrows() -> BTreeMap<String, BTreeSet<String>> {
     metadata.packages.into_iter().map(of).collect()
 }
 
-fn ours<'a>(of: &'a BTreeSet<String>) -> BTreeSet<&'a str> {
+fn ours(of: &BTreeSet<String>) -> BTreeSet<&str> {
     of.iter().map(String::as_str).filter(|name| name.starts_with("moorline")).collect()
 }
 

@@ -1,5 +1,12 @@
 //! The whole of it: the binary, real sockets, real files, real and hostile peers.
-#![allow(clippy::arithmetic_side_effects, missing_docs)]
+#![allow(
+    missing_docs,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
 
 mod architecture;
 mod bad_input;

@@ -1,6 +1,7 @@
 //! What the interplay tests have in common: chains, peers that serve them, and the binary as a child
 //! process. Everything is on loopback.
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::missing_panics_doc)]
+// a child process lives in real time
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod child;
 mod world;
