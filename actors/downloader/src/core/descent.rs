@@ -175,7 +175,13 @@ impl Descent {
         let Some((top, chunk)) = self.asked_as(fetch) else { return ControlFlow::Continue(()) };
         chunk.state = ChunkState::Wanted;
         chunk.retry.again(now, peer, counts);
-        let at_frontier = chunk.by_hash && (frontier.number.is_none_or(|number| number == top));
+        let at_frontier = frontier.number.is_none_or(|number| number == top);
+        if at_frontier && !chunk.by_hash {
+            // by hash, whoever has our branch can answer, whatever branch it calls canonical
+            chunk.by_hash = true;
+            chunk.retry = Retry::default();
+            return ControlFlow::Continue(());
+        }
         if at_frontier && chunk.retry.is_exhausted() {
             let attempts = chunk.retry.attempts();
             return ControlFlow::Break(DownloadFailure::Unobtainable {

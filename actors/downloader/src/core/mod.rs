@@ -404,7 +404,7 @@ impl DownloaderCore {
     fn fetch(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let mut headers_out = self.out.len().saturating_sub(self.bodies.asked_fetches());
         for at in 0..self.chains.len() {
-            while headers_out < self.budget.header_fetches {
+            while headers_out < self.budget.header_fetches && self.has_buffer_room() {
                 let Some((ask, purpose, priority)) = self.next_header_fetch(at, now) else { break };
                 headers_out = headers_out.saturating_add(1);
                 self.send(now, ask, purpose, priority, effects);

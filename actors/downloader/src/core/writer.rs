@@ -1,7 +1,7 @@
 //! On the way to the disk: batches that are gathered, written and remembered until they are safe.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,7 +13,7 @@ use moorline_messages::{
 /// Batches that may be on their way to the disk at once.
 const FLIGHTS_MAX: usize = 4;
 
-/// Size at which a batch goes although another is still under way.
+/// Size at which a batch is closed, and goes although another is still under way.
 const BATCH_BYTES_AIM: usize = 2 * 1024 * 1024;
 
 /// How long a batch is given before it is sent again; repeating one changes nothing.
@@ -30,42 +30,63 @@ struct Flight {
 }
 
 #[derive(Debug, Default)]
+struct Gathered {
+    batch: StoreBatch,
+    bytes: usize,
+}
+
+#[derive(Debug, Default)]
 pub(super) struct Writer {
-    gathered: StoreBatch,
-    gathered_bytes: usize,
+    /// Full, and waiting for their turn.
+    closed: VecDeque<Gathered>,
+    open: Gathered,
+    waiting_bytes: usize,
     flights: BTreeMap<RequestId, Flight>,
 }
 
 impl Writer {
     pub(super) fn headers(&mut self, headers: &[Arc<SealedHeader>], span: Span) {
-        for header in headers {
-            self.gathered_bytes = self.gathered_bytes.saturating_add(header.weight_bytes());
-            self.gathered.headers.push(Arc::clone(header));
-        }
-        self.gathered.spans.push(span);
+        let bytes: usize = headers.iter().map(|header| header.weight_bytes()).sum();
+        let batch = self.open_batch(bytes);
+        batch.headers.extend(headers.iter().map(Arc::clone));
+        // in one batch with its headers, so that it never names what is not there
+        batch.spans.push(span);
     }
 
     pub(super) fn body(&mut self, block: BlockNumHash, body: Arc<Body>) {
-        self.gathered_bytes = self.gathered_bytes.saturating_add(body.weight_bytes());
-        self.gathered.bodies.push((block, body));
+        let bytes = body.weight_bytes();
+        self.open_batch(bytes).bodies.push((block, body));
+    }
+
+    /// The batch that takes so many bytes more.
+    fn open_batch(&mut self, bytes: usize) -> &mut StoreBatch {
+        if self.open.bytes >= BATCH_BYTES_AIM {
+            self.closed.push_back(std::mem::take(&mut self.open));
+        }
+        self.waiting_bytes = self.waiting_bytes.saturating_add(bytes);
+        self.open.bytes = self.open.bytes.saturating_add(bytes);
+        &mut self.open.batch
     }
 
     /// Bytes proved but not yet safe.
     pub(super) fn buffered_bytes(&self) -> usize {
         let flying: usize = self.flights.values().map(|flight| flight.bytes).sum();
-        flying.saturating_add(self.gathered_bytes)
+        flying.saturating_add(self.waiting_bytes)
     }
 
     /// The next batch to write, if it is time for one.
     pub(super) fn next_batch(&mut self, now: Instant, ids: &mut RequestId) -> Option<StoreRequest> {
-        let due = self.flights.is_empty()
-            || (self.gathered_bytes >= BATCH_BYTES_AIM && self.flights.len() < FLIGHTS_MAX);
-        if self.gathered.is_empty() || !due {
+        let full = !self.closed.is_empty() || self.open.bytes >= BATCH_BYTES_AIM;
+        if !self.flights.is_empty() && (!full || self.flights.len() >= FLIGHTS_MAX) {
             return None;
         }
+        let next = self.closed.pop_front();
+        let Gathered { batch, bytes } = next.unwrap_or_else(|| std::mem::take(&mut self.open));
+        if batch.is_empty() {
+            return None;
+        }
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(bytes);
         let id = ids.take();
-        let batch = std::mem::take(&mut self.gathered);
-        let bytes = std::mem::take(&mut self.gathered_bytes);
         let again_at = later(now, PATIENCE);
         self.flights.insert(id, Flight { batch: batch.clone(), bytes, again_at });
         Some(persist(id, batch))

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use alloy_primitives::B256;
-use moorline_messages::{ActorName, Conduct, DownloadFailure, FetchError, HashOrNumber};
+use moorline_messages::{
+    ActorName, Conduct, DownloadFailure, DownloadOutcome, FetchError, HashOrNumber,
+};
 
 use super::rig::{MemoryStore, Rig, chain, hashes, head, peer};
 use crate::core::Input;
@@ -426,6 +428,30 @@ fn a_block_that_nobody_has_fails_after_everybody_was_asked() {
         DownloadFailure::Unobtainable { hash: B256::repeat_byte(9), attempts: asked }
     );
     assert!(rig.reports.iter().all(|(_, conduct)| *conduct == Conduct::Lacked));
+}
+
+#[test]
+fn headers_that_nobody_has_below_the_head_fail_too() {
+    let mut rig = Rig::new();
+    let blocks = rig.chain(2_000);
+    let request = rig.ask_range(head(&blocks), 2_000);
+    // every peer has only the upper half
+    for _ in 0..400 {
+        if let Some(fetch) = rig.fetches.pop_front() {
+            rig.serve(fetch, peer(1), &blocks[1_000..]);
+        } else {
+            rig.pass(Duration::from_secs(1));
+        }
+        if rig.told.iter().any(|told| matches!(told, DownloadOutcome::Failed { .. })) {
+            break;
+        }
+    }
+    let failure = rig.expect_failed(request);
+    let missing = blocks[999].header.hash();
+    assert!(
+        matches!(failure, DownloadFailure::Unobtainable { hash, .. } if hash == missing),
+        "{failure:?}"
+    );
 }
 
 #[test]
