@@ -16,6 +16,7 @@ mod node;
 mod observe;
 mod progress;
 mod summary;
+mod terminal;
 mod wiring;
 
 use std::process::ExitCode;
@@ -44,7 +45,8 @@ pub fn main() -> ExitCode {
             return if asked { ExitCode::SUCCESS } else { ExitCode::from(USED_WRONGLY) };
         }
     };
-    logging::start(&cli.logging);
+    let demo = matches!(cli.command, cli::Command::Demo(_));
+    logging::start(&cli.logging, if demo { "error" } else { "info" });
     keep_panics_to_one_line();
     match command::run(cli) {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,29 +3,26 @@
 use clap::Args;
 use tracing_subscriber::EnvFilter;
 
+use crate::terminal;
+
 /// What is logged.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Logging {
     /// What to log: a level (error, warn, info, debug, trace) or a filter as in
-    /// `info,moorline_rlpx=debug`
-    #[arg(
-        long,
-        global = true,
-        env = "MOORLINE_LOG",
-        value_name = "FILTER",
-        default_value = "info"
-    )]
-    pub(crate) log: String,
+    /// `info,moorline_rlpx=debug` [default: info; demo tells its own story]
+    #[arg(long, global = true, env = "MOORLINE_LOG", value_name = "FILTER")]
+    pub(crate) log: Option<String>,
 }
 
 /// Sends log lines to standard error, so that standard output is left to results.
-pub(crate) fn start(logging: &Logging) {
+pub(crate) fn start(logging: &Logging, otherwise: &str) {
+    let wanted = logging.log.as_deref().unwrap_or(otherwise);
     // sled logs its own housekeeping
-    let filter = EnvFilter::try_new(format!("sled=error,{}", logging.log))
-        .unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_new(format!("sled=error,{wanted}"))
+        .unwrap_or_else(|_| EnvFilter::new(otherwise));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(terminal::AboveTheBar::default)
         .with_target(false)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     drop(lines.try_init());

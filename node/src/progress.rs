@@ -5,10 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, HumanDuration, ProgressBar};
 use tokio::{sync::watch, task::JoinHandle, time::interval};
 
-use crate::observe::Observed;
+use crate::{observe::Observed, terminal};
 
 /// How often a line is logged where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(8);
@@ -33,12 +33,7 @@ impl Drop for Shown {
 
 /// Shows how far a sync has come. `quiet` leaves it to log lines.
 pub(crate) fn show(watched: watch::Receiver<Observed>, quiet: bool) -> Shown {
-    let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template("{bar:24.cyan/blue} {percent:>3}% {wide_msg}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar
-    });
+    let bar = (!quiet && std::io::stderr().is_terminal()).then(terminal::bar);
     let task = tokio::spawn(follow(watched, bar.clone()));
     Shown { task, bar }
 }

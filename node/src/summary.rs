@@ -76,8 +76,9 @@ impl Summary {
     pub(crate) fn add_run(&mut self, earlier: &Observed, elapsed: std::time::Duration) {
         let seconds = elapsed.as_secs_f64().max(0.001);
         let more = |count: u64| (count as f64 / seconds * 10.0).round() / 10.0;
-        self.headers_per_s += more(earlier.progress.headers);
-        self.blocks_per_s += more(earlier.progress.blocks);
+        let round = |sum: f64| (sum * 10.0).round() / 10.0;
+        self.headers_per_s = round(self.headers_per_s + more(earlier.progress.headers));
+        self.blocks_per_s = round(self.blocks_per_s + more(earlier.progress.blocks));
         self.bytes = self.bytes.saturating_add(earlier.progress.bytes);
         self.refetched = self.refetched.saturating_add(earlier.progress.refetched);
         self.restarts = self.restarts.saturating_add(earlier.restarts);

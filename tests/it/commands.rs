@@ -121,6 +121,8 @@ fn the_demonstration_survives_what_it_says_it_survives() {
             "6",
             "--delay-ms",
             "20",
+            "--log",
+            "warn",
             "--json",
         ],
     );

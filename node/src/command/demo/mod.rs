@@ -23,6 +23,7 @@ use crate::{
     observe::Observed,
     progress,
     summary::Summary,
+    terminal,
 };
 
 /// New heads that the demonstration lets the chain have.
@@ -178,7 +179,9 @@ impl Demo {
         say(self.quiet, &format!("the consensus client names head {head}"));
         self.started = moorline_kit::now();
         self.consensus.follow(head.hash).await?;
+        let shown = progress::show(self.node()?.watched().all, self.quiet);
         self.crash_while_syncing(head).await?;
+        drop(shown);
         self.restart_while_syncing(head).await?;
         let shown = progress::show(self.node()?.watched().all, self.quiet);
         self.wait_for(head).await?;
@@ -198,7 +201,10 @@ impl Demo {
             if !crashers.crash(actor) {
                 bail!("the order to crash did not reach the {actor}");
             }
+            let ordered = moorline_kit::now();
             self.wait_until("an actor did not come back", |seen| seen.restarts > before).await?;
+            let took = moorline_kit::now().saturating_duration_since(ordered).as_millis();
+            say(self.quiet, &format!("the {actor} panicked, and was rebuilt in {took} ms"));
             let when = if while_syncing { " in the middle of the sync" } else { "" };
             self.survived.push(format!("a panic in the {actor}{when}"));
         }
@@ -220,6 +226,7 @@ impl Demo {
         node.stop().await;
         self.before = all.borrow().clone();
         self.start_node().await?;
+        say(self.quiet, "the node was stopped and started again, and goes on by itself");
         let when = if while_syncing { " in the middle of the sync" } else { "" };
         let text = format!("a restart of the whole node{when}, without being told the head again");
         self.survived.push(text);
@@ -332,7 +339,7 @@ fn is_synced(seen: &Observed) -> bool {
 /// One line about what goes on.
 fn say(quiet: bool, text: &str) {
     if !quiet {
-        eprintln!("- {text}");
+        terminal::say(&format!("- {text}"));
     }
 }
 

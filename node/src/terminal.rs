@@ -1,0 +1,46 @@
+//! Standard error, shared by log lines, a command's own words and at most one progress bar.
+
+use std::{
+    io::{self, Write},
+    sync::LazyLock,
+};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// A bar at the bottom of the terminal; invisible where standard error is none.
+pub(crate) fn bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:20.cyan/blue} {percent:>3}% {wide_msg}");
+    let bar =
+        ProgressBar::new(1).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    BARS.add(bar)
+}
+
+/// Says something above the bar.
+pub(crate) fn say(text: &str) {
+    BARS.suspend(|| eprintln!("{text}"));
+}
+
+/// A writer for log lines: each goes above the bar, whole.
+#[derive(Debug, Default)]
+pub(crate) struct AboveTheBar(Vec<u8>);
+
+impl Write for AboveTheBar {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let line = std::mem::take(&mut self.0);
+        BARS.suspend(|| io::stderr().write_all(&line))
+    }
+}
+
+impl Drop for AboveTheBar {
+    fn drop(&mut self) {
+        // a log line that cannot be written has nowhere to be reported
+        drop(self.flush());
+    }
+}
