@@ -262,7 +262,15 @@ impl PeerManagerCore {
         if let CloseReason::Breach(why) = &reason {
             self.ban(now, node.id, why.clone(), effects);
         }
-        effects.push(Effect::Note(Note::Unreachable { node, reason, first }));
+        // a session with it stands already, or is about to: it can be used after all
+        let met = matches!(
+            reason,
+            CloseReason::Local(DisconnectReason::AlreadyConnected)
+                | CloseReason::Remote(DisconnectReason::AlreadyConnected)
+        );
+        if !met {
+            effects.push(Effect::Note(Note::Unreachable { node, reason, first }));
+        }
     }
 
     fn answered(
