@@ -23,10 +23,10 @@ pub enum FetchItems {
     Headers {
         /// The highest header wanted.
         top: HashOrNumber,
-        /// How many, at most 512 (spec C19).
+        /// How many, at most [`FetchItems::MAX_HEADERS`].
         limit: u64,
     },
-    /// The bodies of these blocks, at most 128 (spec C19). Peers may skip, stop early and reorder.
+    /// The bodies of these blocks, at most [`FetchItems::MAX_BODIES`]. Peers may skip, stop early and reorder.
     Bodies {
         /// Blocks whose headers are proved.
         blocks: Vec<BlockNumHash>,
@@ -34,9 +34,9 @@ pub enum FetchItems {
 }
 
 impl FetchItems {
-    /// Most headers in one request: what every client serves (spec C19).
+    /// Most headers in one request: the least that any client in use serves, which is Besu.
     pub const MAX_HEADERS: u64 = 512;
-    /// Most bodies in one request: what every client serves (spec C19).
+    /// Most bodies in one request: the least that any client in use serves, which is Besu.
     pub const MAX_BODIES: usize = 128;
 
     /// The greatest height asked for, where it is known.
@@ -49,7 +49,7 @@ impl FetchItems {
     }
 
     /// The lowest height whose body is asked for. A peer that announced a greater `earliest` does
-    /// not have it; headers are assumed to be there from genesis on (spec C10).
+    /// not have it; headers are assumed to be there from genesis on (EIP-7642).
     pub fn lowest_body(&self) -> Option<u64> {
         match self {
             Self::Headers { .. } => None,

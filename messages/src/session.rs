@@ -62,7 +62,7 @@ pub enum Direction {
     Outbound,
 }
 
-/// The blocks a node says it can serve, bodies and receipts (EIP-7642; spec C10).
+/// The blocks a node says it can serve, bodies and receipts (EIP-7642).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnnouncedRange {
     /// The lowest block it serves.
@@ -90,7 +90,7 @@ pub struct PeerInfo {
     pub range: Option<AnnouncedRange>,
 }
 
-/// Why a connection is ended, as devp2p numbers it (spec C6).
+/// Why a connection is ended, as devp2p numbers it (`rlpx.md`, Disconnect).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum DisconnectReason {
@@ -209,7 +209,8 @@ pub enum SessionCommand {
         /// Why.
         reason: DisconnectReason,
     },
-    /// What we serve changed: new sessions say so in their Status, open ones are told (spec C11).
+    /// What we serve changed: new sessions say so in their Status, open ones are told (EIP-7642,
+    /// BlockRangeUpdate).
     AnnounceRange(AnnouncedRange),
     /// Say `Opened` again for every open session, whatever was said before. How a peer manager that
     /// lost its memory learns whom it knows.

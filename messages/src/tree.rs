@@ -18,17 +18,20 @@ pub enum TreeRequest {
 pub enum TreeVerdict {
     /// Data for a verdict is missing; the node is getting it, or cannot judge without executing.
     Syncing,
-    /// A well-formed block on a side branch whose ancestors are all here (spec A19).
+    /// A well-formed block on a side branch whose ancestors are all here (execution-apis,
+    /// `paris.md`, payload validation).
     Accepted,
     /// The configured genesis block, the only one that needs no execution.
     Valid,
     /// The block, or one below it, breaks a rule that needs no state. `latestValidHash` is null,
-    /// since no ancestor was fully validated (spec A19, A38).
+    /// since no ancestor was fully validated (execution-apis, `paris.md`; consensus-specs,
+    /// `sync/optimistic.md`).
     Invalid {
         /// The rule, in a sentence.
         reason: String,
     },
-    /// The forkchoice contradicts what is known of the chain (spec A26): error -38002.
+    /// The forkchoice contradicts what is known of the chain (execution-apis, `paris.md`,
+    /// forkchoiceUpdated): error -38002.
     Inconsistent {
         /// The contradiction, in a sentence.
         reason: String,

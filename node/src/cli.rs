@@ -38,7 +38,7 @@ pub(crate) enum Command {
     Config(ConfigCommand),
 }
 
-/// What node and sync have in common. Every flag is also an environment variable and a key of the
+/// What node and sync have in common. Each is also an environment variable and a key of the
 /// configuration file.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct CommonArgs {
@@ -105,10 +105,10 @@ pub(crate) struct SyncArgs {
     #[command(flatten)]
     pub(crate) common: CommonArgs,
     /// The block hash to trust: everything under it is fetched and proved
-    #[arg(long, value_name = "HASH")]
+    #[arg(long, env = "MOORLINE_HEAD", value_name = "HASH")]
     pub(crate) head: B256,
     /// The lowest block wanted [default: 1, the whole history]
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, env = "MOORLINE_UNTIL", value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) until: Option<u64>,
     /// Print one JSON object at the end, and nothing else, on standard output
     #[arg(long)]

@@ -60,17 +60,24 @@ struct File {
     maxpeers: Option<usize>,
     #[serde(rename = "override")]
     overrides: BTreeMap<String, u64>,
-    authrpc: Endpoint,
-    http: Endpoint,
+    authrpc: EngineFile,
+    http: HttpFile,
     sync: Sync,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Endpoint {
+struct EngineFile {
     addr: Option<IpAddr>,
     port: Option<u16>,
     jwtsecret: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct HttpFile {
+    addr: Option<IpAddr>,
+    port: Option<u16>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

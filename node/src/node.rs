@@ -127,6 +127,9 @@ impl Node {
             peers_max: config.peers_max,
             ..PeerManagerConfig::default()
         };
+        // peers that the operator named count towards neither bound
+        let sessions_max = config.peers_max.saturating_add(config.peers.len());
+        let inbound_max = peers.inbound_max;
         // ports first: one that is in use must not leave actors behind
         let (events_in, events_out) = mpsc::channel(SESSION_EVENTS_MAX);
         let store = config.store;
@@ -136,7 +139,8 @@ impl Node {
             spec: &spec,
             node_key: config.node_key,
             listen: config.listen,
-            peers_max: config.peers_max,
+            sessions_max,
+            inbound_max,
         };
         let network = edges.network(&wired.store, events_in).await?;
         let commands = std::mem::replace(&mut wired.session_commands, closed_inbox());
@@ -238,7 +242,8 @@ struct Edges<'a> {
     spec: &'a ChainSpec,
     node_key: [u8; 32],
     listen: Option<SocketAddr>,
-    peers_max: usize,
+    sessions_max: usize,
+    inbound_max: usize,
 }
 
 impl Edges<'_> {
@@ -258,7 +263,8 @@ impl Edges<'_> {
             client_id: client_version(),
             listen: self.listen,
             terminal_total_difficulty: spec.terminal_total_difficulty(),
-            max_sessions: self.peers_max,
+            max_sessions: self.sessions_max,
+            max_inbound: self.inbound_max,
             ..NetworkConfig::new(self.node_key, spec.chain_id(), genesis.hash(), fork_filter)
         };
         let chain = Arc::new(StoredChain(store.clone()));

@@ -1,4 +1,4 @@
-//! Who is connected to whom. Reads like the picture in `docs/architecture.md`.
+//! Who is connected to whom. Reads like the picture in `docs/src/architecture.md`.
 
 use std::sync::Arc;
 

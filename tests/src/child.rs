@@ -47,7 +47,7 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts the binary with these arguments. `MOORLINE_TEST_BINARY` names it.
+    /// Starts a binary with these arguments.
     pub fn start(binary: &str, args: &[String]) -> Self {
         let mut process = Command::new(PathBuf::from(binary))
             .args(args)
