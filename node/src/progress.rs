@@ -48,7 +48,12 @@ async fn follow(watched: watch::Receiver<Observed>, bar: Option<ProgressBar>) {
         let remaining = seen.progress.remaining_blocks;
         rates.update(&seen);
         match &bar {
+            Some(bar) if remaining == 0 => {
+                bar.set_style(terminal::resting());
+                bar.set_message(rest(&seen));
+            }
             Some(bar) => {
+                bar.set_style(terminal::moving());
                 bar.set_length(seen.progress.blocks.saturating_add(remaining).max(1));
                 bar.set_position(seen.progress.blocks);
                 bar.set_message(rates.describe(&seen));
@@ -56,6 +61,16 @@ async fn follow(watched: watch::Receiver<Observed>, bar: Option<ProgressBar>) {
             None if remaining > 0 => tracing::info!("syncing: {}", rates.describe(&seen)),
             None => {}
         }
+    }
+}
+
+/// What there is to say while nothing is missing.
+fn rest(seen: &Observed) -> String {
+    let peers = seen.peers.peers.len();
+    let target = seen.tree.as_ref().and_then(|tree| tree.target);
+    match target {
+        Some(_) => format!("at block {}, {peers} peers", seen.tip()),
+        None => format!("waiting for a consensus client to name a head, {peers} peers"),
     }
 }
 

@@ -11,10 +11,21 @@ static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// A bar at the bottom of the terminal; invisible where standard error is none.
 pub(crate) fn bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:20.cyan/blue} {percent:>3}% {wide_msg}");
-    let bar =
-        ProgressBar::new(1).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    BARS.add(bar)
+    BARS.add(ProgressBar::new(1).with_style(moving()))
+}
+
+/// How a bar looks while something is missing.
+pub(crate) fn moving() -> ProgressStyle {
+    style("{bar:20.cyan/blue} {percent:>3}% {wide_msg}")
+}
+
+/// How it looks while nothing is: only its words.
+pub(crate) fn resting() -> ProgressStyle {
+    style("{wide_msg}")
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 /// Says something above the bar.

@@ -148,11 +148,10 @@ pub(crate) fn wire(config: Actors, reporters: &Reporters) -> Result<Wired, Arbit
             peer_manager: peer_manager.port("stop", ORDERS),
             store: store.port("stop", ORDERS),
         },
-        // the tree computes; the others mostly wait
-        arbiters: vec![Arbiter::new(), Arbiter::new(), Arbiter::new()],
+        arbiters: ActorName::ALL.map(|_| Arbiter::new()).into(),
     };
     let handles: Vec<ArbiterHandle> = wired.arbiters.iter().map(Arbiter::handle).collect();
-    let [for_tree, for_fetching, for_store] = handles.as_slice() else {
+    let [for_tree, for_downloader, for_peer_manager, for_store] = handles.as_slice() else {
         return Err(ArbiterStopped(ActorName::Tree));
     };
 
@@ -162,10 +161,10 @@ pub(crate) fn wire(config: Actors, reporters: &Reporters) -> Result<Wired, Arbit
     store.start(for_store, policy, news_of_store, move || {
         StoreActor::new(StoreConfig::new(backend), store_ports)
     })?;
-    peer_manager.start(for_fetching, policy, news_of_peer_manager, move || {
+    peer_manager.start(for_peer_manager, policy, news_of_peer_manager, move || {
         PeerManagerActor::new(peers, peer_manager_ports)
     })?;
-    downloader.start(for_fetching, policy, news_of_downloader, move || {
+    downloader.start(for_downloader, policy, news_of_downloader, move || {
         DownloaderActor::new(DownloaderConfig { spec, budget }, downloader_ports)
     })?;
     tree.start(for_tree, policy, news_of_tree, move || TreeActor::new(tree_config, tree_ports))?;

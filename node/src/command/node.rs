@@ -36,6 +36,9 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     let started = node.started();
     datadir.write_enode(&started.enode.to_string())?;
     say_where(&started, spec.name(), datadir.path());
+    if settings.peer.is_empty() {
+        tracing::warn!("no peer is named: name one with --peer, or wait for peers to come");
+    }
     let shown = progress::show(node.watched().all, false);
     let mut all = node.watched().all;
     let gave_up = tokio::select! {
