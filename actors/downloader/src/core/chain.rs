@@ -2,7 +2,7 @@
 //! block delivered.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -19,33 +19,33 @@ const KEPT_FOR_DELIVERY_MAX: usize = 4;
 
 /// What is known of the blocks of one span.
 #[derive(Debug)]
-pub(super) enum Blocks {
+enum Blocks {
     /// Headers are on their way to the disk.
     Writing,
     /// Headers lie in the store; nobody looked which bodies do.
     Closed,
     /// The store is asked for headers, and for which bodies it has.
-    Opening(RequestId),
+    Opening,
     /// These bodies are missing.
     Open { headers: Vec<Arc<SealedHeader>>, missing: BTreeSet<BlockNumHash> },
     /// All is on disk. The headers are kept at hand if they are about to be delivered.
     Complete(Option<Vec<Arc<SealedHeader>>>),
     /// The store is asked for the headers, to deliver them.
-    Reading(RequestId),
+    Reading,
 }
 
 /// A span as this download sees it.
 #[derive(Debug)]
-pub(super) struct Run {
-    pub(super) span: Span,
+struct Run {
+    span: Span,
     /// The lowest block of it that is wanted.
-    pub(super) lowest: u64,
-    pub(super) blocks: Blocks,
+    lowest: u64,
+    blocks: Blocks,
 }
 
 impl Run {
     /// How many blocks of it are wanted.
-    pub(super) const fn len(&self) -> u64 {
+    const fn len(&self) -> u64 {
         self.span.top.number.saturating_add(1).saturating_sub(self.lowest)
     }
 }
@@ -68,10 +68,19 @@ pub(super) struct Chain {
     pub(super) count: u64,
     pub(super) search: Search,
     pub(super) descent: Descent,
-    /// Descending: the head is in the first.
-    pub(super) runs: VecDeque<Run>,
+    /// Descending: the head is in the first. A gap of millions of blocks has tens of thousands, so
+    /// nothing that happens at every input walks them; the fields below say what a walk would.
+    runs: VecDeque<Run>,
+    /// Blocks in `runs`.
+    known: u64,
     /// Blocks whose header and body are on disk, among those in `runs`.
     stored: u64,
+    /// The closed ones among `runs`, by the height of their highest block.
+    closed: BTreeSet<u64>,
+    /// Runs that the store was asked about, by the height of their highest block.
+    walks: BTreeMap<RequestId, u64>,
+    /// How many of `runs` are opening or open.
+    open: usize,
     pub(super) delivered: u64,
 }
 
@@ -85,14 +94,36 @@ impl Chain {
             search: Search::Store(id),
             descent: Descent::new(head, count),
             runs: VecDeque::new(),
+            known: 0,
             stored: 0,
+            closed: BTreeSet::new(),
+            walks: BTreeMap::new(),
+            open: 0,
             delivered: 0,
         }
     }
 
-    pub(super) fn add_run(&mut self, span: Span, blocks: Blocks) {
+    /// Adds headers that are on their way to the disk.
+    pub(super) fn add_written(&mut self, span: Span) {
+        self.add_run(span, Blocks::Writing);
+    }
+
+    /// Adds headers that lie in the store.
+    pub(super) fn add_stored(&mut self, span: Span) {
+        self.add_run(span, Blocks::Closed);
+        self.closed.insert(span.top.number);
+    }
+
+    fn add_run(&mut self, span: Span, blocks: Blocks) {
         let lowest = span.bottom.number.max(self.descent.floor().unwrap_or(0));
-        self.runs.push_back(Run { span, lowest, blocks });
+        let run = Run { span, lowest, blocks };
+        self.known = self.known.saturating_add(run.len());
+        self.runs.push_back(run);
+    }
+
+    /// Where the run with this height is, or would be.
+    fn position(&self, number: u64) -> usize {
+        self.runs.partition_point(|run| run.lowest > number)
     }
 
     /// Whether it follows the head of the chain, and goes first.
@@ -100,16 +131,19 @@ impl Chain {
         self.count <= TIP_BLOCKS_MAX
     }
 
+    /// Whether every header is proved and every block delivered.
+    pub(super) fn is_over(&self) -> bool {
+        self.descent.is_done() && self.runs.is_empty()
+    }
+
     /// Blocks that are not on disk yet.
     pub(super) fn remaining(&self) -> u64 {
-        let known: u64 = self.runs.iter().map(Run::len).sum();
-        known.saturating_add(self.descent.remaining()).saturating_sub(self.stored)
+        self.undelivered().saturating_sub(self.stored)
     }
 
     /// Blocks that are not delivered yet.
     pub(super) fn undelivered(&self) -> u64 {
-        let known: u64 = self.runs.iter().map(Run::len).sum();
-        known.saturating_add(self.descent.remaining())
+        self.known.saturating_add(self.descent.remaining())
     }
 
     /// The height the download leads to, once known.
@@ -117,28 +151,28 @@ impl Chain {
         self.runs.front().map_or(0, |run| run.span.top.number)
     }
 
-    /// The next span to look into: from the bottom once the headers are all here, since delivery
-    /// begins there; from the top before.
-    pub(super) fn next_closed(&mut self) -> Option<(bool, &mut Run)> {
-        let ascending = self.descent.is_done();
-        let closed = |run: &&mut Run| matches!(run.blocks, Blocks::Closed);
-        let run = if ascending {
-            self.runs.iter_mut().rev().find(closed)
-        } else {
-            self.runs.iter_mut().find(closed)
-        };
-        run.map(|run| (ascending, run))
+    /// How many spans are being looked into.
+    pub(super) const fn open_runs(&self) -> usize {
+        self.open
     }
 
-    /// How many spans have their headers in memory, or will soon.
-    pub(super) fn open_runs(&self) -> usize {
-        let open = |run: &&Run| {
-            matches!(
-                run.blocks,
-                Blocks::Opening(_) | Blocks::Open { .. } | Blocks::Complete(Some(_))
-            )
-        };
-        self.runs.iter().filter(open).count()
+    /// Whether there is a span to look into.
+    pub(super) fn has_closed(&self) -> bool {
+        !self.closed.is_empty()
+    }
+
+    /// The next span to look into, by this walk: from the bottom once the headers are all here, since
+    /// delivery begins there; from the top before. Says where the walk begins and how long it is.
+    pub(super) fn open_next(&mut self, walk: RequestId) -> Option<(BlockNumHash, u64)> {
+        let ascending = self.descent.is_done();
+        let next = if ascending { self.closed.pop_first() } else { self.closed.pop_last() };
+        let top = next?;
+        let at = self.position(top);
+        let run = self.runs.get_mut(at)?;
+        run.blocks = Blocks::Opening;
+        self.open = self.open.saturating_add(1);
+        self.walks.insert(walk, top);
+        Some((run.span.top, run.len()))
     }
 
     /// Whether the headers of the span at this position will be delivered soon enough to be kept.
@@ -147,13 +181,20 @@ impl Chain {
         self.descent.is_done() && below < KEPT_FOR_DELIVERY_MAX
     }
 
-    /// The header of a span reached the disk.
-    pub(super) fn span_stored(&mut self, top: BlockNumHash) {
-        for run in self.runs.iter_mut().filter(|run| run.span.top == top) {
-            if matches!(run.blocks, Blocks::Writing) {
-                run.blocks = Blocks::Closed;
-            }
+    /// The headers of a span reached the disk.
+    pub(super) fn span_stored(&mut self, span: &Span) {
+        let at = self.position(span.top.number);
+        let Some(run) = self.runs.get_mut(at).filter(|run| run.span == *span) else { return };
+        if matches!(run.blocks, Blocks::Writing) {
+            run.blocks = Blocks::Closed;
+            self.closed.insert(span.top.number);
         }
+    }
+
+    /// The highest block of the run that this walk looks into.
+    pub(super) fn walked_from(&self, walk: RequestId) -> Option<B256> {
+        let at = self.position(*self.walks.get(&walk)?);
+        self.runs.get(at).map(|run| run.span.top.hash)
     }
 
     /// The store's answer to `Opening` or `Reading`. Returns the headers whose bodies are to be
@@ -163,25 +204,25 @@ impl Chain {
         walk: RequestId,
         found: Vec<FoundBlock>,
     ) -> Option<Vec<Arc<SealedHeader>>> {
-        let position = self.runs.iter().position(
-            |run| matches!(run.blocks, Blocks::Opening(id) | Blocks::Reading(id) if id == walk),
-        )?;
+        let top = self.walks.remove(&walk)?;
+        let position = self.position(top);
         let keep = self.is_next_out(position);
         let run = self.runs.get_mut(position)?;
         if found.len() as u64 != run.len() {
             return None;
         }
-        let reading = matches!(run.blocks, Blocks::Reading(_));
         let wanted: Vec<_> =
             found.iter().filter(|f| !f.has_body).map(|f| Arc::clone(&f.header)).collect();
         let headers: Vec<_> = found.into_iter().map(|f| f.header).collect();
-        if !reading {
+        if matches!(run.blocks, Blocks::Opening) {
             let here = run.len().saturating_sub(wanted.len() as u64);
             self.stored = self.stored.saturating_add(here);
+            self.open = self.open.saturating_sub(1);
         }
         run.blocks = if wanted.is_empty() {
             Blocks::Complete(keep.then_some(headers))
         } else {
+            self.open = self.open.saturating_add(1);
             let missing = wanted.iter().map(|header| BlockNumHash::of(header)).collect();
             Blocks::Open { headers, missing }
         };
@@ -190,7 +231,7 @@ impl Chain {
 
     /// A body reached the disk.
     pub(super) fn body_stored(&mut self, block: &BlockNumHash) {
-        let at = self.runs.partition_point(|run| run.lowest > block.number);
+        let at = self.position(block.number);
         let keep = self.is_next_out(at);
         let Some(run) = self.runs.get_mut(at) else { return };
         let Blocks::Open { headers, missing } = &mut run.blocks else { return };
@@ -201,20 +242,20 @@ impl Chain {
         if missing.is_empty() {
             let headers = std::mem::take(headers);
             run.blocks = Blocks::Complete(keep.then_some(headers));
+            self.open = self.open.saturating_sub(1);
         }
     }
 
     /// Whether this download still waits for a body.
     pub(super) fn misses(&self, block: &BlockNumHash) -> bool {
-        let at = self.runs.partition_point(|run| run.lowest > block.number);
-        match self.runs.get(at).map(|run| &run.blocks) {
+        match self.runs.get(self.position(block.number)).map(|run| &run.blocks) {
             Some(Blocks::Open { missing, .. }) => missing.contains(block),
             _ => false,
         }
     }
 
     /// The lowest undelivered span, once every header is proved and all of it is on disk.
-    pub(super) fn deliverable(&mut self) -> Option<&mut Run> {
+    fn deliverable(&mut self) -> Option<&mut Run> {
         if !self.descent.is_done() {
             return None;
         }
@@ -229,8 +270,23 @@ impl Chain {
         headers.reverse();
         let count = headers.len() as u64;
         let span = self.runs.pop_back()?.span;
+        self.known = self.known.saturating_sub(count);
         self.stored = self.stored.saturating_sub(count);
         self.delivered = self.delivered.saturating_add(count);
         Some((span, headers))
+    }
+
+    /// Whether the lowest span is whole, but its headers are not in memory.
+    pub(super) fn must_read(&mut self) -> bool {
+        self.deliverable().is_some()
+    }
+
+    /// Has this walk read the headers of the lowest span. Says where it begins and how long it is.
+    pub(super) fn read_next(&mut self, walk: RequestId) -> Option<(BlockNumHash, u64)> {
+        let run = self.deliverable()?;
+        run.blocks = Blocks::Reading;
+        let (top, len) = (run.span.top, run.len());
+        self.walks.insert(walk, top.number);
+        Some((top, len))
     }
 }

@@ -6,7 +6,7 @@ use moorline_messages::{
     ActorName, DownloadOutcome, PeerReport, RequestId, SealedHeader, StoreRequest,
 };
 
-use super::{Blocks, DownloaderCore, Effect, chain::Chain, descent::Step};
+use super::{DownloaderCore, Effect, chain::Chain, descent::Step};
 
 impl DownloaderCore {
     /// Moves every download's frontier as far down as what is here allows.
@@ -18,7 +18,7 @@ impl DownloaderCore {
                 let (id, request) = (chain.id, chain.request);
                 match chain.descent.advance(&self.spans, &mut judgements) {
                     Ok(Some(Step::Linked(headers))) => self.keep(id, &headers),
-                    Ok(Some(Step::Adopted(span))) => chain.add_run(span, Blocks::Closed),
+                    Ok(Some(Step::Adopted(span))) => chain.add_stored(span),
                     Ok(None) => break,
                     Err(reason) => {
                         failed.push((request, reason));
@@ -42,11 +42,7 @@ impl DownloaderCore {
         let mut at = 0;
         while at < self.chains.len() {
             self.deliver_chain(now, at, effects);
-            let ended = self
-                .chains
-                .get(at)
-                .is_some_and(|chain| chain.descent.is_done() && chain.runs.is_empty());
-            if ended {
+            if self.chains.get(at).is_some_and(Chain::is_over) {
                 let chain = self.chains.remove(at);
                 // whoever waits for the end wants the last figures with it
                 self.tell_at = Some(now);
@@ -62,7 +58,7 @@ impl DownloaderCore {
             if let Some((span, blocks)) = chain.take_delivery() {
                 let request = chain.request;
                 // from here on the canonical index finds these blocks
-                self.spans.remove(&span.top.hash);
+                self.spans.remove_up_to(span.top.number);
                 let remaining_blocks = chain.undelivered();
                 match self.sets.get_mut(&request) {
                     Some(done) => done.extend(blocks),
@@ -70,11 +66,11 @@ impl DownloaderCore {
                 }
                 continue;
             }
-            // whole, but its headers are not in memory
-            let Some(run) = chain.deliverable() else { return };
+            if !chain.must_read() {
+                return;
+            }
             let id = self.ids.take();
-            run.blocks = Blocks::Reading(id);
-            let (top, limit) = (run.span.top, run.len());
+            let Some((top, limit)) = chain.read_next(id) else { return };
             let from = ActorName::Downloader;
             self.read(now, id, StoreRequest::Walk { id, from, top, limit }, effects);
             return;

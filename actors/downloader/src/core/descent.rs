@@ -8,7 +8,7 @@ use moorline_messages::{
     SealedHeader, Span,
 };
 
-use super::retry::Retry;
+use super::{retry::Retry, spans::Spans};
 
 /// Chunks that may be asked for or held beyond the proved part, of up to 512 headers each.
 const CHUNKS_AHEAD_MAX: usize = 24;
@@ -263,7 +263,7 @@ impl Descent {
     /// The chain under the trusted head is not what was asked for, or breaks a rule.
     pub(super) fn advance(
         &mut self,
-        spans: &BTreeMap<B256, Span>,
+        spans: &Spans,
         judgements: &mut Vec<Judgement>,
     ) -> Result<Option<Step>, DownloadFailure> {
         if self.is_done() {

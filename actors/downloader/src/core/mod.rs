@@ -9,6 +9,7 @@ mod chain;
 mod deliver;
 mod descent;
 mod retry;
+mod spans;
 mod store_io;
 mod writer;
 
@@ -22,14 +23,15 @@ use alloy_primitives::B256;
 use moorline_messages::{
     ActorName, BlockNumHash, Body, Conduct, DownloadFailure, DownloadOutcome, DownloadRequest,
     FetchError, FetchRequest, PeerId, PeerReport, Priority, ProgressReport, RequestId,
-    SealedHeader, Span, StoreOutcome, StoreRequest, Weigh,
+    SealedHeader, StoreOutcome, StoreRequest, Weigh,
 };
 use moorline_rules::{ChainSpec, body::BodyKey};
 
 use self::{
     bodies::Bodies,
-    chain::{Blocks, Chain, Search},
+    chain::{Chain, Search},
     descent::Ask,
+    spans::Spans,
     writer::{Writer, later},
 };
 
@@ -132,8 +134,7 @@ pub(crate) struct DownloaderCore {
     ids: RequestId,
     loading: Option<(RequestId, Instant)>,
     early: VecDeque<DownloadRequest>,
-    /// Spans in the store, by the hash of their highest block.
-    spans: BTreeMap<B256, Span>,
+    spans: Spans,
     chains: Vec<Chain>,
     /// Blocks of sets that are done, until the whole set is.
     sets: BTreeMap<RequestId, Vec<Arc<SealedHeader>>>,
@@ -156,7 +157,7 @@ impl DownloaderCore {
             ids: first_id,
             loading: None,
             early: VecDeque::new(),
-            spans: BTreeMap::new(),
+            spans: Spans::default(),
             chains: Vec::new(),
             sets: BTreeMap::new(),
             bodies: Bodies::new(),
@@ -423,11 +424,7 @@ impl DownloaderCore {
         if !matches!(chain.search, Search::Peers) {
             return None;
         }
-        let covered = |frontier: u64| {
-            let below = spans.values().filter(|span| span.top.number < frontier);
-            below.map(|span| span.top.number).max()
-        };
-        chain.descent.plan(covered);
+        chain.descent.plan(|frontier| spans.highest_below(frontier));
         let ask = chain.descent.next_fetch(now, self.ids)?;
         let purpose = Purpose::Headers { chain: chain.id };
         Some((ask, purpose, if chain.is_tip() { Priority::Tip } else { Priority::History }))

@@ -11,7 +11,7 @@ use moorline_messages::{
     StoreBatch, StoreOutcome, StoreRequest, StoredState, Weigh,
 };
 
-use super::{Blocks, DownloaderCore, Effect, OPEN_RUNS_MAX, Search, descent::Step, writer::later};
+use super::{Chain, DownloaderCore, Effect, OPEN_RUNS_MAX, Search, descent::Step, writer::later};
 
 /// How long a read is given before it is repeated.
 const READ_PATIENCE: Duration = Duration::from_secs(10);
@@ -91,7 +91,7 @@ impl DownloaderCore {
         if self.loading.take_if(|(id, _)| *id == request).is_none() {
             return;
         }
-        self.spans = state.spans.into_iter().map(|span| (span.top.hash, span)).collect();
+        self.spans = state.spans.into_iter().collect();
         for early in std::mem::take(&mut self.early) {
             self.on_request(now, early, effects);
         }
@@ -102,9 +102,9 @@ impl DownloaderCore {
         let StoreBatch { headers, bodies, spans, .. } = batch;
         self.progress.headers = self.progress.headers.saturating_add(headers.len() as u64);
         for span in spans {
-            self.spans.insert(span.top.hash, span);
+            self.spans.insert(span);
             for chain in &mut self.chains {
-                chain.span_stored(span.top);
+                chain.span_stored(&span);
             }
         }
         for (block, _) in bodies {
@@ -143,9 +143,12 @@ impl DownloaderCore {
             self.on_search(now, request, found, effects);
             return;
         }
-        let opening = |blocks: &Blocks| matches!(blocks, Blocks::Opening(id) | Blocks::Reading(id) if *id == request);
-        let at = self.chains.iter().position(|c| c.runs.iter().any(|run| opening(&run.blocks)));
-        let Some(chain) = at.and_then(|at| self.chains.get_mut(at)) else { return };
+        let walked = self.chains.iter_mut().find_map(|chain| {
+            let top = chain.walked_from(request)?;
+            Some((chain, top))
+        });
+        let Some((chain, top)) = walked else { return };
+        let (id, head, count, asked_by) = (chain.id, chain.head, chain.count, chain.request);
         let ascending = chain.descent.is_done();
         let urgent = chain.is_tip();
         match chain.opened(request, blocks) {
@@ -160,21 +163,13 @@ impl DownloaderCore {
                     }
                 }
             }
-            None => self.begin_anew(now, request, effects),
+            None => {
+                // the store holds less than its spans said: peers are asked
+                self.spans.remove(&top);
+                self.chains.retain(|chain| chain.id != id);
+                self.begin(now, asked_by, head, count, effects);
+            }
         }
-    }
-
-    /// The store holds less than its spans said: those are forgotten, and peers are asked.
-    fn begin_anew(&mut self, now: Instant, walk: RequestId, effects: &mut Vec<Effect>) {
-        let opening = |blocks: &Blocks| matches!(blocks, Blocks::Opening(id) | Blocks::Reading(id) if *id == walk);
-        let found = self.chains.iter().find_map(|chain| {
-            let run = chain.runs.iter().find(|run| opening(&run.blocks))?;
-            Some((chain.request, chain.head, chain.count, run.span.top.hash))
-        });
-        let Some((request, head, count, top)) = found else { return };
-        self.spans.remove(&top);
-        self.end(request);
-        self.begin(now, request, head, count, effects);
     }
 
     /// What the store had under the frontier; with nothing more there, peers are asked.
@@ -190,7 +185,7 @@ impl DownloaderCore {
             return;
         };
         // a span is the quicker way to what is stored
-        let next_in_span = |hash| self.spans.contains_key(&hash);
+        let next_in_span = |hash| self.spans.contains(&hash);
         let step = if next_in_span(chain.descent.next().1) {
             Ok(None)
         } else {
@@ -231,7 +226,7 @@ impl DownloaderCore {
         self.progress.bytes = self.progress.bytes.saturating_add(bytes as u64);
         self.writer.headers(headers, span);
         if let Some(chain) = self.chains.iter_mut().find(|other| other.id == chain) {
-            chain.add_run(span, Blocks::Writing);
+            chain.add_written(span);
         }
     }
 
@@ -239,15 +234,15 @@ impl DownloaderCore {
     pub(super) fn open_runs(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         for at in 0..self.chains.len() {
             loop {
-                let open: usize = self.chains.iter().map(super::Chain::open_runs).sum();
+                let open: usize = self.chains.iter().map(Chain::open_runs).sum();
+                let Some(chain) = self.chains.get_mut(at).filter(|chain| chain.has_closed()) else {
+                    break;
+                };
                 if open >= OPEN_RUNS_MAX {
                     return;
                 }
                 let id = self.ids.take();
-                let closed = self.chains.get_mut(at).and_then(|chain| chain.next_closed());
-                let Some((_, run)) = closed else { break };
-                run.blocks = Blocks::Opening(id);
-                let (top, limit) = (run.span.top, run.len());
+                let Some((top, limit)) = chain.open_next(id) else { break };
                 let from = ActorName::Downloader;
                 self.read(now, id, StoreRequest::Walk { id, from, top, limit }, effects);
             }

@@ -3,5 +3,6 @@
 
 mod behaviour;
 mod hostile;
+mod long;
 mod rig;
 mod shell;

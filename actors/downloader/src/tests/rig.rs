@@ -227,6 +227,11 @@ impl Rig {
         }
     }
 
+    /// What the store was asked and has not answered.
+    pub(super) fn asked_of_the_store(&self) -> impl Iterator<Item = &StoreRequest> {
+        self.held.iter()
+    }
+
     pub(super) fn lose_what_the_store_was_told(&mut self) {
         self.held.clear();
     }

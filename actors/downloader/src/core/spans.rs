@@ -1,0 +1,59 @@
+//! Proved headers that lie in the store, as far as they are not delivered.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use alloy_primitives::B256;
+use moorline_messages::Span;
+
+/// Spans, found by the hash of their highest block and by its height.
+#[derive(Debug, Default)]
+pub(super) struct Spans {
+    by_top: BTreeMap<B256, Span>,
+    heights: BTreeSet<(u64, B256)>,
+}
+
+impl Spans {
+    pub(super) fn contains(&self, top: &B256) -> bool {
+        self.by_top.contains_key(top)
+    }
+
+    pub(super) fn get(&self, top: &B256) -> Option<&Span> {
+        self.by_top.get(top)
+    }
+
+    /// Adds a span. Of two with the same top the longer one stays.
+    pub(super) fn insert(&mut self, span: Span) {
+        let here = self.by_top.entry(span.top.hash).or_insert(span);
+        if here.len() < span.len() {
+            *here = span;
+        }
+        self.heights.insert((span.top.number, span.top.hash));
+    }
+
+    pub(super) fn remove(&mut self, top: &B256) {
+        if let Some(span) = self.by_top.remove(top) {
+            self.heights.remove(&(span.top.number, *top));
+        }
+    }
+
+    /// Forgets what lies at or below a height, as the store does when the canonical tip gets there.
+    pub(super) fn remove_up_to(&mut self, number: u64) {
+        let above = self.heights.split_off(&(number.saturating_add(1), B256::ZERO));
+        for (_, top) in std::mem::replace(&mut self.heights, above) {
+            self.by_top.remove(&top);
+        }
+    }
+
+    /// The height of the highest span below another height.
+    pub(super) fn highest_below(&self, number: u64) -> Option<u64> {
+        self.heights.range(..(number, B256::ZERO)).next_back().map(|(top, _)| *top)
+    }
+}
+
+impl FromIterator<Span> for Spans {
+    fn from_iter<I: IntoIterator<Item = Span>>(spans: I) -> Self {
+        let mut all = Self::default();
+        spans.into_iter().for_each(|span| all.insert(span));
+        all
+    }
+}
