@@ -126,8 +126,7 @@ impl Bodies {
     }
 
     /// The next request, made of bodies that share a history, oldest wish first.
-    pub(super) fn next_fetch(&mut self, now: Instant, fetch: RequestId) -> Option<(Ask, bool)> {
-        self.wake(now);
+    pub(super) fn next_fetch(&mut self, fetch: RequestId) -> Option<(Ask, bool)> {
         let most = ANSWER_BYTES_AIM.checked_div(self.mean_bytes).unwrap_or(1);
         let most = most.clamp(1, FetchItems::MAX_BODIES);
         let mut asked = Vec::new();
@@ -154,7 +153,9 @@ impl Bodies {
         Some((Ask { items, avoid }, urgent))
     }
 
-    fn wake(&mut self, now: Instant) {
+    /// Puts what has waited long enough back into the queue, whether or not there is a free slot: a
+    /// wait that is over must not ask for a wakeup.
+    pub(super) fn wake(&mut self, now: Instant) {
         while let Some((at, block)) = self.waiting.first().copied() {
             if at > now {
                 return;

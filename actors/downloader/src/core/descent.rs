@@ -22,13 +22,21 @@ struct Frontier {
     hash: B256,
     /// Known as soon as one header is proved.
     number: Option<u64>,
+    /// The block above it, which names its hash and implies its height.
+    child: Option<BlockNumHash>,
 }
 
 #[derive(Debug)]
 enum ChunkState {
     Wanted,
     Asked(RequestId),
-    Held { peer: PeerId, fetch: RequestId, headers: Vec<Arc<SealedHeader>> },
+    Held {
+        peer: PeerId,
+        fetch: RequestId,
+        headers: Vec<Arc<SealedHeader>>,
+        /// The peer was told about this answer already.
+        is_judged: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -75,7 +83,7 @@ pub(super) struct Descent {
 
 impl Descent {
     pub(super) const fn new(head: B256, count: u64) -> Self {
-        let frontier = Frontier { hash: head, number: None };
+        let frontier = Frontier { hash: head, number: None, child: None };
         Self { count, frontier, floor: None, chunks: BTreeMap::new() }
     }
 
@@ -157,10 +165,11 @@ impl Descent {
         Some(Ask { items, avoid: chunk.retry.avoid() })
     }
 
-    /// When a chunk that failed may be asked for again.
-    pub(super) fn next_wakeup(&self) -> Option<Instant> {
+    /// When a chunk that failed may be asked for again. One that is due already waits for a free slot,
+    /// which no clock brings.
+    pub(super) fn next_wakeup(&self, now: Instant) -> Option<Instant> {
         let wanted = self.chunks.values().filter(|chunk| matches!(chunk.state, ChunkState::Wanted));
-        wanted.filter_map(|chunk| chunk.retry.due_at()).min()
+        wanted.filter_map(|chunk| chunk.retry.due_at()).filter(|at| *at > now).min()
     }
 
     /// A fetch brought nothing. Returns the failure once everybody was asked often enough.
@@ -232,7 +241,7 @@ impl Descent {
         let limit = chunk.limit;
         let arrived = headers.len() as u64;
         chunk.limit = arrived;
-        chunk.state = ChunkState::Held { peer, fetch, headers };
+        chunk.state = ChunkState::Held { peer, fetch, headers, is_judged: conduct.is_some() };
         if arrived < limit && top != HEIGHT_UNKNOWN {
             self.keep_asking_below(top, arrived, limit, peer, conduct.is_some());
         }
@@ -300,10 +309,12 @@ impl Descent {
             return None;
         }
         let held = std::mem::replace(&mut chunk.state, ChunkState::Wanted);
-        let ChunkState::Held { peer, fetch, headers } = held else { return None };
+        let ChunkState::Held { peer, fetch, headers, is_judged } = held else { return None };
         let leads_on = headers.first().is_some_and(|first| first.hash() == self.frontier.hash);
         let conduct = if leads_on { Conduct::Served } else { Conduct::OtherBranch };
-        judgements.push(Judgement { peer, fetch, conduct });
+        if !is_judged {
+            judgements.push(Judgement { peer, fetch, conduct });
+        }
         if leads_on {
             self.chunks.remove(&top);
             return Some(headers);
@@ -345,7 +356,9 @@ impl Descent {
             Some(expected) if expected != block.number => {
                 let breach =
                     Breach::Number { found: expected.saturating_add(1), parent: block.number };
-                return Err(DownloadFailure::Invalid { block, breach });
+                // the block below is what its hash says; it is the one above that lies about it
+                let liar = self.frontier.child.unwrap_or(block);
+                return Err(DownloadFailure::Invalid { block: liar, breach });
             }
             Some(_) => {}
             None => {
@@ -363,7 +376,7 @@ impl Descent {
         let Some(number) = bottom.number.checked_sub(1) else {
             return Err(DownloadFailure::TooShort { block: bottom, missing: self.remaining() });
         };
-        self.frontier = Frontier { hash: parent, number: Some(number) };
+        self.frontier = Frontier { hash: parent, number: Some(number), child: Some(bottom) };
         let floor = self.floor.unwrap_or(0);
         if number < floor {
             self.chunks.clear();

@@ -204,7 +204,7 @@ impl DownloaderCore {
     pub(crate) fn next_wakeup(&self, now: Instant) -> Option<(Instant, &'static str)> {
         let lost = self.out.values().map(|out| out.lost_at).min();
         let reads = self.reads.values().map(|(_, again)| *again).min();
-        let headers = self.chains.iter().filter_map(|chain| chain.descent.next_wakeup()).min();
+        let headers = self.chains.iter().filter_map(|chain| chain.descent.next_wakeup(now)).min();
         let room = (!self.tree_has_room).then(|| later(now, TREE_RETRY));
         [
             (self.loading.map(|(_, again)| again), "the store has not said what is there"),
@@ -320,6 +320,10 @@ impl DownloaderCore {
         headers: Vec<Arc<SealedHeader>>,
         effects: &mut Vec<Effect>,
     ) {
+        let expected = self.out.get(&fetch).map(|out| out.purpose);
+        if !matches!(expected, Some(Purpose::Headers { .. })) {
+            return;
+        }
         if headers.is_empty() {
             let conduct = Conduct::Lacked;
             effects.push(Effect::Report(PeerReport { peer, request: fetch, conduct }));
@@ -411,8 +415,9 @@ impl DownloaderCore {
                 self.send(now, ask, purpose, priority, effects);
             }
         }
+        self.bodies.wake(now);
         while self.bodies.asked_fetches() < self.budget.body_fetches && self.has_buffer_room() {
-            let Some((ask, urgent)) = self.bodies.next_fetch(now, self.ids) else { break };
+            let Some((ask, urgent)) = self.bodies.next_fetch(self.ids) else { break };
             let priority = if urgent { Priority::Tip } else { Priority::History };
             self.send(now, ask, Purpose::Bodies, priority, effects);
         }

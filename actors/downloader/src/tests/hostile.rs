@@ -200,13 +200,50 @@ fn a_chain_whose_numbers_do_not_add_up_is_the_chains_own_fault() {
 }
 
 #[test]
+fn a_number_that_lies_across_two_answers_condemns_the_liar_and_not_its_parent() {
+    let mut rig = Rig::new();
+    let blocks = rig.chain(5);
+    let liar = Header {
+        parent_hash: blocks[4].header.hash(),
+        number: 77,
+        ..blocks[4].header.inner().clone()
+    }
+    .seal_slow();
+    let request = rig.ask_range(liar.hash(), 3);
+    let (fetch, ..) = rig.expect_header_fetch();
+    rig.give(Input::Headers { fetch, peer: peer(1), headers: vec![Arc::new(liar.clone())] });
+    let fetch = rig.fetches.pop_front().unwrap();
+    rig.headers(fetch.id, peer(1), &[&blocks[4]]);
+    let DownloadFailure::Invalid { block, breach } = rig.expect_failed(request) else {
+        panic!("not called invalid")
+    };
+    assert_eq!(block, moorline_messages::BlockNumHash::of(&liar));
+    assert_eq!(breach, Breach::Number { found: 77, parent: 5 });
+}
+
+#[test]
+fn an_answer_is_reported_on_once_whatever_part_of_it_is_used() {
+    let mut rig = Rig::new();
+    let blocks = rig.chain(20);
+    let forged = chain(&rig.genesis, 20, 9);
+    rig.ask_range(head(&blocks), 20);
+    let (fetch, ..) = rig.expect_header_fetch();
+    let mut answer: Vec<_> = blocks.iter().rev().take(8).collect();
+    answer.extend(forged.iter().rev().skip(8));
+    rig.headers(fetch, peer(66), &answer);
+    assert_eq!(rig.reports, [(peer(66), Conduct::BrokenLink)]);
+}
+
+#[test]
 fn an_answer_to_nothing_is_ignored() {
     let mut rig = Rig::new();
     let blocks = rig.chain(3);
     rig.headers(moorline_messages::RequestId(999), peer(66), &[&blocks[0]]);
     rig.bodies(moorline_messages::RequestId(999), peer(66), &[&blocks[0]]);
+    rig.headers(moorline_messages::RequestId(999), peer(66), &[]);
     rig.expect_silence();
     assert!(rig.store.headers.is_empty());
+    assert!(rig.reports.is_empty(), "{:?}", rig.reports);
 }
 
 impl Rig {
