@@ -5,7 +5,7 @@ use std::{fs, net::TcpListener, time::Duration};
 use alloy_primitives::B256;
 use moorline_devnet::{Behaviour, Profile};
 use moorline_messages::NodeRecord;
-use moorline_tests::{Child, Finished, World, finish, free_port, peer_args, run};
+use moorline_tests::{Child, Finished, World, finish, peer_args, run};
 
 use crate::MOORLINE;
 
@@ -133,13 +133,9 @@ async fn a_locked_a_foreign_and_a_damaged_directory_are_told_apart() {
     );
     expect_error(&foreign, 1, "holds the chain with id 7700177");
 
-    let node = running_node(&world, free_port(), free_port());
-    let locked = loop {
-        let done = run(MOORLINE, &import);
-        if done.code() != Some(0) {
-            break done;
-        }
-    };
+    let mut node = running_node(&world, 0, 0);
+    node.address_after("clients read it at http://");
+    let locked = run(MOORLINE, &import);
     expect_error(&locked, 1, "is in use by another process");
     let ended = tokio::task::spawn_blocking(move || node.terminate()).await.unwrap();
     assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
@@ -179,9 +175,9 @@ fn a_port_in_use_is_named_with_its_flag() {
     let world = World::new(Profile::Empty, 1);
     let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = taken.local_addr().unwrap().port();
-    let done = running_node(&world, port, free_port()).finish();
+    let done = running_node(&world, port, 0).finish();
     expect_error(&done, 1, "--authrpc.port");
-    let done = running_node(&world, free_port(), port).finish();
+    let done = running_node(&world, 0, port).finish();
     expect_error(&done, 1, "--http.port");
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use moorline_devnet::{Behaviour, Profile};
-use moorline_tests::{World, finish, peer_args};
+use moorline_tests::{World, finish, on_actix, peer_args};
 use serde_json::Value;
 
 use crate::MOORLINE;
@@ -51,4 +51,37 @@ hostile! {
     a_peer_that_is_silent: Behaviour::Silent,
     a_peer_that_dribbles: Behaviour::Dribbles,
     a_peer_of_another_network: Behaviour::OtherNetwork,
+}
+
+/// What no honest peer ever does costs the session at once.
+#[test]
+fn provable_liars_are_dropped() {
+    let lies = [
+        Behaviour::SwapsBodies,
+        Behaviour::BreaksLink,
+        Behaviour::RepeatsHeaders,
+        Behaviour::SnappyBomb,
+        Behaviour::OversizeFrame,
+    ];
+    on_actix(async move {
+        for lie in lies {
+            let world = World::new(Profile::Small, 300);
+            let peers = world.peers([(lie, Duration::ZERO)]).await;
+            let node = world.node("store", peers.records()).await;
+            node.follow(world.head()).await.unwrap();
+            let started = tokio::time::Instant::now();
+            // one that the operator named is let in again, but not before 15 s have passed
+            loop {
+                let liar = peers.peers()[0].stats();
+                if liar.requests > 0 && liar.open == 0 {
+                    break;
+                }
+                assert!(started.elapsed() < Duration::from_secs(60), "a peer that {lie} stays");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            let seen = node.watched().all.borrow().clone();
+            assert!(!seen.tree.is_some_and(|tree| tree.synced), "{lie}: it was believed");
+            node.stop().await;
+        }
+    });
 }

@@ -2,9 +2,9 @@
 
 use std::{
     io::Read,
-    net::TcpListener,
-    path::PathBuf,
+    net::SocketAddr,
     process::{Child as Process, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
 };
@@ -42,23 +42,45 @@ impl Finished {
 #[derive(Debug)]
 pub struct Child {
     process: Process,
-    stdout: Option<thread::JoinHandle<String>>,
-    stderr: Option<thread::JoinHandle<String>>,
+    stdout: Side,
+    stderr: Side,
+}
+
+/// What came of one of its outputs so far, and the thread that reads on.
+#[derive(Debug)]
+struct Side {
+    text: Arc<Mutex<String>>,
+    reader: Option<thread::JoinHandle<()>>,
 }
 
 impl Child {
     /// Starts a binary with these arguments.
     pub fn start(binary: &str, args: &[String]) -> Self {
-        let mut process = Command::new(PathBuf::from(binary))
+        let mut process = Command::new(binary)
             .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
-        let stdout = process.stdout.take().map(collect);
-        let stderr = process.stderr.take().map(collect);
+        let stdout = Side::read(process.stdout.take().unwrap());
+        let stderr = Side::read(process.stderr.take().unwrap());
         Self { process, stdout, stderr }
+    }
+
+    /// Waits until its log names an address after these words, as in "clients read it at http://".
+    pub fn address_after(&mut self, words: &str) -> SocketAddr {
+        let started = Instant::now();
+        loop {
+            let text = self.stderr.so_far();
+            let line = text.lines().find_map(|line| line.split_once(words));
+            if let Some((_, address)) = line {
+                return address.trim().parse().expect("an address");
+            }
+            let running = self.process.try_wait().unwrap().is_none();
+            assert!(running && started.elapsed() < PATIENCE, "no {words:?} in: {text}");
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Kills it as `kill -9` does.
@@ -84,13 +106,7 @@ impl Child {
             assert!(started.elapsed() < PATIENCE, "the child does not end");
             thread::sleep(Duration::from_millis(10));
         };
-        let text = |side: Option<thread::JoinHandle<String>>| side.unwrap().join().unwrap();
-        Finished { status, stdout: text(self.stdout.take()), stderr: text(self.stderr.take()) }
-    }
-
-    /// Whether it is still running.
-    pub fn is_running(&mut self) -> bool {
-        self.process.try_wait().unwrap().is_none()
+        Finished { status, stdout: self.stdout.whole(), stderr: self.stderr.whole() }
     }
 }
 
@@ -101,12 +117,30 @@ impl Drop for Child {
     }
 }
 
-fn collect(mut side: impl Read + Send + 'static) -> thread::JoinHandle<String> {
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        drop(side.read_to_end(&mut bytes));
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
+impl Side {
+    fn read(mut from: impl Read + Send + 'static) -> Self {
+        let text = Arc::new(Mutex::new(String::new()));
+        let shared = Arc::clone(&text);
+        let reader = thread::spawn(move || {
+            let mut bytes = [0; 4_096];
+            while let Ok(count @ 1..) = from.read(&mut bytes) {
+                let part = String::from_utf8_lossy(bytes.get(..count).unwrap_or_default());
+                shared.lock().unwrap().push_str(&part);
+            }
+        });
+        Self { text, reader: Some(reader) }
+    }
+
+    fn so_far(&self) -> String {
+        self.text.lock().unwrap().clone()
+    }
+
+    fn whole(&mut self) -> String {
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        self.so_far()
+    }
 }
 
 /// Runs the binary to its end.
@@ -118,9 +152,4 @@ pub fn run(binary: &str, args: &[&str]) -> Finished {
 /// Runs the binary to its end without holding up peers on the same runtime.
 pub async fn finish(binary: &'static str, args: Vec<String>) -> Finished {
     tokio::task::spawn_blocking(move || Child::start(binary, &args).finish()).await.unwrap()
-}
-
-/// A port that was free a moment ago.
-pub fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }

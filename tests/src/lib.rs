@@ -4,7 +4,9 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod child;
+mod running;
 mod world;
 
-pub use child::{Child, Finished, finish, free_port, run};
+pub use child::{Child, Finished, finish, run};
+pub use running::{on_actix, wait, wait_until_synced};
 pub use world::{World, peer_args};

@@ -6,7 +6,7 @@ use alloy_primitives::B256;
 use moorline_devnet::{
     Behaviour, Chain, Devnet, FileChain, Generator, Profile, genesis_header, genesis_json,
 };
-use moorline_messages::NodeRecord;
+use moorline_messages::{HashOrNumber, NodeRecord};
 use moorline_rules::ChainSpec;
 use tempfile::TempDir;
 
@@ -50,6 +50,16 @@ impl World {
     /// The hash of the highest block.
     pub fn head(&self) -> B256 {
         self.chain.tip().hash
+    }
+
+    /// How many bodies have to be fetched: those with something in them.
+    pub fn bodies(&self) -> u64 {
+        let block = |number| self.chain.block(HashOrNumber::Number(number)).unwrap();
+        let is_full = |number: &u64| {
+            let body = block(*number).body;
+            !body.transactions.is_empty() || body.withdrawals.iter().flatten().next().is_some()
+        };
+        (1..=self.chain.tip().number).filter(is_full).count() as u64
     }
 
     /// Peers that serve the chain.
