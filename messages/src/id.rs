@@ -18,6 +18,11 @@ impl RequestId {
         Self((incarnation as u64) << 40)
     }
 
+    /// The incarnation that issued this id.
+    pub const fn incarnation(self) -> u32 {
+        (self.0 >> 40) as u32
+    }
+
     /// Returns this id and moves on to the next.
     pub const fn take(&mut self) -> Self {
         let current = *self;

@@ -85,6 +85,8 @@ impl DownloaderCore {
         }
         if let Some(mut blocks) = self.sets.remove(&request) {
             blocks.sort_by_key(|header| (header.number, header.hash()));
+            // a set that is asked for again while it is under way finds what was done in the store
+            blocks.dedup_by_key(|header| header.hash());
             effects.push(blocks_outcome(request, blocks, 0));
         }
     }

@@ -8,6 +8,7 @@ mod bodies;
 mod chain;
 mod deliver;
 mod descent;
+mod requests;
 mod retry;
 mod spans;
 mod store_io;
@@ -19,11 +20,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alloy_primitives::B256;
 use moorline_messages::{
-    ActorName, BlockNumHash, Body, Conduct, DownloadFailure, DownloadOutcome, DownloadRequest,
-    FetchError, FetchRequest, PeerId, PeerReport, Priority, ProgressReport, RequestId,
-    SealedHeader, StoreOutcome, StoreRequest, Weigh,
+    ActorName, Body, Conduct, DownloadOutcome, DownloadRequest, FetchError, FetchRequest, PeerId,
+    PeerReport, Priority, ProgressReport, RequestId, SealedHeader, StoreOutcome, StoreRequest,
+    Weigh,
 };
 use moorline_rules::{ChainSpec, body::BodyKey};
 
@@ -41,8 +41,12 @@ const CHAINS_MAX: usize = 64;
 /// Requests that may wait until the store said what is there.
 const EARLY_REQUESTS_MAX: usize = 64;
 
-/// Spans whose headers are in memory at once, of up to 512 headers each.
+/// Spans looked into at once, of up to 512 headers each; those of downloads that follow the head of
+/// the chain are short, and come on top.
 const OPEN_RUNS_MAX: usize = 12;
+
+/// Header fetches beyond the budget for downloads that follow the head of the chain.
+const TIP_HEADER_FETCHES: usize = 4;
 
 /// Time a fetch may take, the wait for a free peer included.
 const FETCH_BUDGET: Duration = Duration::from_secs(30);
@@ -231,87 +235,6 @@ impl DownloaderCore {
         }
     }
 
-    fn on_request(&mut self, now: Instant, request: DownloadRequest, effects: &mut Vec<Effect>) {
-        match request {
-            DownloadRequest::BlockSet { id, hashes } => {
-                for hash in hashes {
-                    self.begin(now, id, hash, 1, effects);
-                }
-                if self.chains.iter().filter(|chain| chain.request == id).count() > 1 {
-                    self.sets.entry(id).or_default();
-                }
-            }
-            DownloadRequest::BlockRange { id, head, count } => {
-                self.begin(now, id, head, count.max(1), effects);
-            }
-            DownloadRequest::Cancel { id } => self.end(id),
-        }
-    }
-
-    /// Takes a download up, unless it is under way. A tree that restarted asks for the same blocks by
-    /// another id: it gets them all, and nothing is fetched for it again.
-    fn begin(
-        &mut self,
-        now: Instant,
-        request: RequestId,
-        head: B256,
-        count: u64,
-        effects: &mut Vec<Effect>,
-    ) {
-        let same = |chain: &Chain| chain.head == head && chain.count == count;
-        if let Some(chain) = self.chains.iter_mut().find(|chain| same(chain)) {
-            if chain.request == request {
-                return;
-            }
-            if chain.delivered == 0 {
-                chain.request = request;
-                effects.push(started(chain));
-                return;
-            }
-        }
-        self.chains.retain(|chain| !same(chain));
-        if self.chains.len() >= CHAINS_MAX {
-            return;
-        }
-        let id = self.ids.take();
-        let chain = Chain::new(id, request, head, count);
-        effects.push(started(&chain));
-        let find = StoreRequest::Find { id, from: ActorName::Downloader, hashes: vec![head] };
-        self.read(now, id, find, effects);
-        self.chains.push(chain);
-    }
-
-    /// Drops a download, and whatever only it wanted.
-    fn end(&mut self, request: RequestId) {
-        self.chains.retain(|chain| chain.request != request);
-        self.sets.remove(&request);
-        let chains = &self.chains;
-        self.bodies.retain(|block| chains.iter().any(|chain| chain.misses(block)));
-        self.out.retain(|_, out| match out.purpose {
-            Purpose::Headers { chain } => chains.iter().any(|other| other.id == chain),
-            Purpose::Bodies => true,
-        });
-    }
-
-    fn fail(&mut self, request: RequestId, reason: DownloadFailure, effects: &mut Vec<Effect>) {
-        self.end(request);
-        effects.push(Effect::Tell(DownloadOutcome::Failed { request, reason }));
-    }
-
-    /// Fails every download that waits for a block.
-    fn fail_block(
-        &mut self,
-        block: &BlockNumHash,
-        reason: &DownloadFailure,
-        effects: &mut Vec<Effect>,
-    ) {
-        let waiting = self.chains.iter().filter(|chain| chain.misses(block));
-        let requests: Vec<_> = waiting.map(|chain| chain.request).collect();
-        for request in requests {
-            self.fail(request, reason.clone(), effects);
-        }
-    }
-
     fn on_headers(
         &mut self,
         now: Instant,
@@ -409,7 +332,10 @@ impl DownloaderCore {
     fn fetch(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let mut headers_out = self.out.len().saturating_sub(self.bodies.asked_fetches());
         for at in 0..self.chains.len() {
-            while headers_out < self.budget.header_fetches && self.has_buffer_room() {
+            let goes_first = self.chains.get(at).is_some_and(Chain::is_tip);
+            let slots = if goes_first { TIP_HEADER_FETCHES } else { 0 };
+            let slots = self.budget.header_fetches.saturating_add(slots);
+            while headers_out < slots && self.has_buffer_room() {
                 let Some((ask, purpose, priority)) = self.next_header_fetch(at, now) else { break };
                 headers_out = headers_out.saturating_add(1);
                 self.send(now, ask, purpose, priority, effects);
@@ -513,12 +439,4 @@ impl DownloaderCore {
             effects.push(Effect::Progress(self.progress));
         }
     }
-}
-
-fn started(chain: &Chain) -> Effect {
-    Effect::Tell(DownloadOutcome::NewDownloadStarted {
-        request: chain.request,
-        target: chain.head,
-        remaining_blocks: chain.remaining(),
-    })
 }

@@ -238,7 +238,7 @@ impl DownloaderCore {
                 let Some(chain) = self.chains.get_mut(at).filter(|chain| chain.has_closed()) else {
                     break;
                 };
-                if open >= OPEN_RUNS_MAX {
+                if open >= OPEN_RUNS_MAX && !chain.is_tip() {
                     return;
                 }
                 let id = self.ids.take();

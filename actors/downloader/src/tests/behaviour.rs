@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use alloy_primitives::B256;
-use moorline_messages::{
-    ActorName, Conduct, DownloadFailure, DownloadOutcome, FetchError, HashOrNumber,
-};
+use moorline_messages::{Conduct, DownloadFailure, DownloadOutcome, FetchError, HashOrNumber};
 
 use super::rig::{MemoryStore, Rig, chain, hashes, head, peer};
 use crate::core::Input;
@@ -230,6 +228,28 @@ fn a_set_of_several_blocks_is_delivered_whole_and_ascending() {
 }
 
 #[test]
+fn a_set_asked_for_again_half_way_is_delivered_with_each_block_once() {
+    let mut rig = Rig::new();
+    let blocks = rig.chain(9);
+    let wanted = [blocks[7].header.hash(), blocks[2].header.hash()];
+    let request = rig.ask_set(wanted);
+    while rig.store.bodies.is_empty() {
+        let fetch = rig.fetches.pop_front().unwrap();
+        rig.serve(fetch, peer(1), &blocks[..3]);
+    }
+    let hashes = wanted.into_iter().collect();
+    let again = moorline_messages::DownloadRequest::BlockSet { id: request, hashes };
+    rig.give(Input::Request(again));
+    rig.pass(Duration::from_secs(1));
+    rig.serve_all(&blocks);
+    let delivered = rig.told.iter().find_map(|outcome| match outcome {
+        DownloadOutcome::Blocks { blocks, .. } => Some(blocks.iter().map(|b| b.number).collect()),
+        _ => None,
+    });
+    assert_eq!(delivered, Some(vec![3, 8]));
+}
+
+#[test]
 fn asking_again_for_what_is_under_way_adds_nothing() {
     let mut rig = Rig::new();
     let blocks = rig.chain(20);
@@ -331,54 +351,6 @@ fn a_new_head_joins_the_part_that_is_stored() {
     assert_eq!(rig.delivered(request), hashes(&blocks));
     let missing = 3_000 - stored;
     assert!(rig.header_asks <= missing.div_ceil(512) + 1, "{}", rig.header_asks);
-}
-
-#[test]
-fn what_was_in_flight_is_asked_again_when_the_peer_manager_restarts() {
-    let mut rig = Rig::new();
-    let blocks = rig.chain(600);
-    let request = rig.ask_range(head(&blocks), 600);
-    let first = rig.fetches.pop_front().unwrap();
-    rig.serve(first, peer(1), &blocks);
-    let lost = rig.fetches.len();
-    rig.fetches.clear();
-    rig.restart(ActorName::PeerManager);
-    assert_eq!(rig.fetches.len(), lost);
-    rig.serve_all(&blocks);
-    assert_eq!(rig.delivered(request), hashes(&blocks));
-}
-
-#[test]
-fn what_the_store_lost_is_written_again_when_it_restarts() {
-    let mut rig = Rig::new();
-    let blocks = rig.chain(600);
-    let request = rig.ask_range(head(&blocks), 600);
-    let first = rig.fetches.pop_front().unwrap();
-    rig.store_answers = false;
-    rig.serve(first, peer(1), &blocks);
-    rig.lose_what_the_store_was_told();
-    rig.store_answers = true;
-    rig.restart(ActorName::Store);
-    rig.pass(Duration::from_millis(1));
-    rig.serve_all(&blocks);
-    assert_eq!(rig.delivered(request), hashes(&blocks));
-}
-
-#[test]
-fn a_message_lost_anywhere_costs_time_and_not_progress() {
-    let mut rig = Rig::new();
-    let blocks = rig.chain(30);
-    let request = rig.ask_range(head(&blocks), 30);
-    rig.fetches.clear();
-    rig.pass(Duration::from_secs(60));
-    rig.store_answers = false;
-    let headers = rig.fetches.pop_front().unwrap();
-    rig.serve(headers, peer(1), &blocks);
-    rig.lose_what_the_store_was_told();
-    rig.store_answers = true;
-    rig.pass(Duration::from_secs(60));
-    rig.serve_all(&blocks);
-    assert_eq!(rig.delivered(request), hashes(&blocks));
 }
 
 #[test]

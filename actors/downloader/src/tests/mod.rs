@@ -4,5 +4,6 @@
 mod behaviour;
 mod hostile;
 mod long;
+mod recovery;
 mod rig;
 mod shell;

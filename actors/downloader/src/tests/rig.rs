@@ -158,9 +158,14 @@ impl Rig {
 
     /// A downloader that starts over what an earlier one stored.
     pub(super) fn over(store: MemoryStore, incarnation: u32) -> Self {
+        Self::within(Budget::default(), store, incarnation)
+    }
+
+    /// A downloader within bounds of its own.
+    pub(super) fn within(budget: Budget, store: MemoryStore, incarnation: u32) -> Self {
         let spec = spec();
         let genesis = Arc::clone(spec.genesis());
-        let core = DownloaderCore::new(spec, Budget::default(), RequestId::first_of(incarnation));
+        let core = DownloaderCore::new(spec, budget, RequestId::first_of(incarnation));
         #[allow(clippy::disallowed_methods)]
         let now = Instant::now();
         let mut rig = Self {
@@ -261,6 +266,13 @@ impl Rig {
         id
     }
 
+    /// A range wanted by a later incarnation of the tree.
+    pub(super) fn ask_range_as(&mut self, incarnation: u32, head: B256, count: u64) -> RequestId {
+        let id = RequestId::first_of(incarnation);
+        self.give(Input::Request(DownloadRequest::BlockRange { id, head, count }));
+        id
+    }
+
     pub(super) fn ask_set(&mut self, hashes: impl IntoIterator<Item = B256>) -> RequestId {
         let id = self.request_id();
         let hashes = hashes.into_iter().collect();
@@ -339,6 +351,21 @@ impl Rig {
                 self.bodies(request.id, peer, &answer);
             }
         }
+    }
+
+    /// Serves a request from whichever chain has what it asks for.
+    pub(super) fn serve_from_any(&mut self, request: FetchRequest, chains: &[Vec<Block>]) {
+        let has = |chain: &Vec<Block>| match &request.items {
+            FetchItems::Headers { top: HashOrNumber::Number(_), .. } => true,
+            FetchItems::Headers { top: HashOrNumber::Hash(hash), .. } => {
+                chain.iter().any(|block| block.header.hash() == *hash)
+            }
+            FetchItems::Bodies { blocks } => {
+                chain.iter().any(|block| blocks.iter().any(|b| b.hash == block.header.hash()))
+            }
+        };
+        let chain = chains.iter().find(|chain| has(chain)).expect("nobody has it");
+        self.serve(request, peer(1), chain);
     }
 
     /// Serves everything that is asked until nothing more is.

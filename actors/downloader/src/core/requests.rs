@@ -1,0 +1,123 @@
+//! What the tree wants: taken up, taken over, dropped, failed.
+
+use std::time::Instant;
+
+use alloy_primitives::B256;
+use moorline_messages::{
+    ActorName, BlockNumHash, DownloadFailure, DownloadOutcome, DownloadRequest, RequestId,
+    StoreRequest,
+};
+
+use super::{CHAINS_MAX, Chain, DownloaderCore, Effect, Purpose};
+
+impl DownloaderCore {
+    pub(super) fn on_request(
+        &mut self,
+        now: Instant,
+        request: DownloadRequest,
+        effects: &mut Vec<Effect>,
+    ) {
+        match request {
+            DownloadRequest::BlockSet { id, hashes } => {
+                for hash in hashes {
+                    self.begin(now, id, hash, 1, effects);
+                }
+                if self.chains.iter().filter(|chain| chain.request == id).count() > 1 {
+                    self.sets.entry(id).or_default();
+                }
+            }
+            DownloadRequest::BlockRange { id, head, count } => {
+                self.drop_orphans(id);
+                self.begin(now, id, head, count.max(1), effects);
+            }
+            DownloadRequest::Cancel { id } => self.end(id),
+        }
+    }
+
+    /// Takes a download up, unless it is under way. A tree that restarted asks for the same blocks by
+    /// another id: it gets them all, and nothing is fetched for it again.
+    pub(super) fn begin(
+        &mut self,
+        now: Instant,
+        request: RequestId,
+        head: B256,
+        count: u64,
+        effects: &mut Vec<Effect>,
+    ) {
+        let same = |chain: &Chain| chain.head == head && chain.count == count;
+        if let Some(chain) = self.chains.iter_mut().find(|chain| same(chain)) {
+            if chain.request == request {
+                return;
+            }
+            if chain.delivered == 0 {
+                chain.request = request;
+                effects.push(started(chain));
+                return;
+            }
+        }
+        self.chains.retain(|chain| !same(chain));
+        if self.chains.len() >= CHAINS_MAX {
+            return;
+        }
+        let id = self.ids.take();
+        let chain = Chain::new(id, request, head, count);
+        effects.push(started(&chain));
+        // the shorter one is nearer to the head, and must not wait for a long history to end
+        let at = self.chains.partition_point(|other| other.count <= count);
+        let find = StoreRequest::Find { id, from: ActorName::Downloader, hashes: vec![head] };
+        self.read(now, id, find, effects);
+        self.chains.insert(at, chain);
+    }
+
+    /// A tree that restarted has told again what it wants: what its dead incarnations wanted would
+    /// only stand in the way. Bodies that are asked for stay so, since the new range wants them too.
+    fn drop_orphans(&mut self, request: RequestId) {
+        let incarnation = request.incarnation();
+        self.chains.retain(|chain| chain.request.incarnation() >= incarnation);
+        self.sets.retain(|id, _| id.incarnation() >= incarnation);
+    }
+
+    /// Drops a download, and whatever only it wanted.
+    pub(super) fn end(&mut self, request: RequestId) {
+        self.chains.retain(|chain| chain.request != request);
+        self.sets.remove(&request);
+        let chains = &self.chains;
+        self.bodies.retain(|block| chains.iter().any(|chain| chain.misses(block)));
+        self.out.retain(|_, out| match out.purpose {
+            Purpose::Headers { chain } => chains.iter().any(|other| other.id == chain),
+            Purpose::Bodies => true,
+        });
+    }
+
+    pub(super) fn fail(
+        &mut self,
+        request: RequestId,
+        reason: DownloadFailure,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.end(request);
+        effects.push(Effect::Tell(DownloadOutcome::Failed { request, reason }));
+    }
+
+    /// Fails every download that waits for a block.
+    pub(super) fn fail_block(
+        &mut self,
+        block: &BlockNumHash,
+        reason: &DownloadFailure,
+        effects: &mut Vec<Effect>,
+    ) {
+        let waiting = self.chains.iter().filter(|chain| chain.misses(block));
+        let requests: Vec<_> = waiting.map(|chain| chain.request).collect();
+        for request in requests {
+            self.fail(request, reason.clone(), effects);
+        }
+    }
+}
+
+fn started(chain: &Chain) -> Effect {
+    Effect::Tell(DownloadOutcome::NewDownloadStarted {
+        request: chain.request,
+        target: chain.head,
+        remaining_blocks: chain.remaining(),
+    })
+}

@@ -1,0 +1,55 @@
+//! What a neighbour's restart or a lost message costs.
+
+use std::time::Duration;
+
+use moorline_messages::ActorName;
+
+use super::rig::{Rig, hashes, head, peer};
+
+#[test]
+fn what_was_in_flight_is_asked_again_when_the_peer_manager_restarts() {
+    let mut rig = Rig::new();
+    let blocks = rig.chain(600);
+    let request = rig.ask_range(head(&blocks), 600);
+    let first = rig.fetches.pop_front().unwrap();
+    rig.serve(first, peer(1), &blocks);
+    let lost = rig.fetches.len();
+    rig.fetches.clear();
+    rig.restart(ActorName::PeerManager);
+    assert_eq!(rig.fetches.len(), lost);
+    rig.serve_all(&blocks);
+    assert_eq!(rig.delivered(request), hashes(&blocks));
+}
+
+#[test]
+fn what_the_store_lost_is_written_again_when_it_restarts() {
+    let mut rig = Rig::new();
+    let blocks = rig.chain(600);
+    let request = rig.ask_range(head(&blocks), 600);
+    let first = rig.fetches.pop_front().unwrap();
+    rig.store_answers = false;
+    rig.serve(first, peer(1), &blocks);
+    rig.lose_what_the_store_was_told();
+    rig.store_answers = true;
+    rig.restart(ActorName::Store);
+    rig.pass(Duration::from_millis(1));
+    rig.serve_all(&blocks);
+    assert_eq!(rig.delivered(request), hashes(&blocks));
+}
+
+#[test]
+fn a_message_lost_anywhere_costs_time_and_not_progress() {
+    let mut rig = Rig::new();
+    let blocks = rig.chain(30);
+    let request = rig.ask_range(head(&blocks), 30);
+    rig.fetches.clear();
+    rig.pass(Duration::from_secs(60));
+    rig.store_answers = false;
+    let headers = rig.fetches.pop_front().unwrap();
+    rig.serve(headers, peer(1), &blocks);
+    rig.lose_what_the_store_was_told();
+    rig.store_answers = true;
+    rig.pass(Duration::from_secs(60));
+    rig.serve_all(&blocks);
+    assert_eq!(rig.delivered(request), hashes(&blocks));
+}
