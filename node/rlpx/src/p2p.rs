@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use moorline_messages::{DisconnectReason, PeerId};
 use thiserror::Error;
 
-use crate::rlp::{Items, RlpError, list_of};
+use crate::rlp::{Items, RlpError, list_of, put_list_of};
 
 /// Version of the base protocol: 5 compresses message data (EIP-706).
 pub const P2P_VERSION: u64 = 5;
@@ -112,13 +112,13 @@ impl Hello {
             capabilities.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
             let list = list_of(|out| {
                 for capability in capabilities {
-                    out.extend(list_of(|out| {
+                    put_list_of(out, |out| {
                         capability.name.encode(out);
                         capability.version.encode(out);
-                    }));
+                    });
                 }
             });
-            out.extend(list);
+            out.extend_from_slice(&list);
             self.port.encode(out);
             self.id.0.encode(out);
         })
@@ -215,7 +215,7 @@ mod tests {
         let more = list_of(|out| {
             5_u64.encode(out);
             "geth\n\u{7}\u{202e}".encode(out);
-            out.extend(list_of(|_| ()));
+            put_list_of(out, |_| ());
             0_u64.encode(out);
             B512::ZERO.encode(out);
             "a later field".encode(out);

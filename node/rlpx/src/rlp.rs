@@ -157,11 +157,16 @@ pub(crate) fn put_list(payload: &[u8], out: &mut BytesMut) {
 
 /// Encodes a list, whatever `fill` writes being its items.
 pub(crate) fn list_of(fill: impl FnOnce(&mut BytesMut)) -> BytesMut {
+    let mut out = BytesMut::new();
+    put_list_of(&mut out, fill);
+    out
+}
+
+/// Appends a list, whatever `fill` writes being its items.
+pub(crate) fn put_list_of(out: &mut BytesMut, fill: impl FnOnce(&mut BytesMut)) {
     let mut payload = BytesMut::new();
     fill(&mut payload);
-    let mut out = BytesMut::with_capacity(payload.len().saturating_add(9));
-    put_list(&payload, &mut out);
-    out
+    put_list(&payload, out);
 }
 
 /// Encodes a list of hashes.

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use moorline_messages::Body;
 
 use super::MAX_ITEMS;
-use crate::rlp::{Items, RlpError, list_of};
+use crate::rlp::{Items, RlpError, put_list_of};
 
 /// Most transactions in one message. A signed transaction takes some 100 bytes, so that honest
 /// messages of 10 MiB stay below it; it bounds what a list of tiny items could make us allocate.
@@ -88,18 +88,18 @@ fn read_withdrawals(mut items: Items, allowed: &mut usize) -> Result<Vec<Withdra
 /// Appends a body as `BlockBodies` carries it: `[transactions, ommers]`, and withdrawals if any.
 /// Ommers of no bytes at all count as none.
 pub fn encode_body(body: &Body, out: &mut BytesMut) {
-    out.extend(list_of(|out| {
-        out.extend(list_of(|out| {
+    put_list_of(out, |out| {
+        put_list_of(out, |out| {
             for transaction in &body.transactions {
                 put_transaction(transaction, out);
             }
-        }));
+        });
         let none = body.ommers.is_empty();
         out.put_slice(if none { &[EMPTY_LIST] } else { &body.ommers });
         if let Some(withdrawals) = &body.withdrawals {
             withdrawals.encode(out);
         }
-    }));
+    });
 }
 
 fn put_transaction(transaction: &[u8], out: &mut BytesMut) {

@@ -14,7 +14,7 @@ use bytes::BytesMut;
 use moorline_messages::{AnnouncedRange, Body, HashOrNumber, SealedHeader};
 use thiserror::Error;
 
-use crate::rlp::{Items, RlpError, list_of, put_hashes, put_list};
+use crate::rlp::{Items, RlpError, list_of, put_hashes, put_list, put_list_of};
 
 pub(crate) use body::encoded_length as body_length;
 pub(crate) use receipt::encoded_length as receipts_length;
@@ -204,7 +204,7 @@ impl EthMessage {
             Self::Status(status) => status.encode(),
             Self::GetBlockHeaders { request_id, request } => list_of(|out| {
                 request_id.encode(out);
-                out.extend(encode_headers_request(request));
+                out.extend_from_slice(&encode_headers_request(request));
             }),
             Self::BlockHeaders { request_id, headers } => list_of(|out| {
                 request_id.encode(out);
@@ -216,7 +216,7 @@ impl EthMessage {
             }),
             Self::BlockBodies { request_id, bodies } => list_of(|out| {
                 request_id.encode(out);
-                out.extend(list_of(|out| bodies.iter().for_each(|body| encode_body(body, out))));
+                put_list_of(out, |out| bodies.iter().for_each(|body| encode_body(body, out)));
             }),
             Self::GetReceipts { request_id, first_receipt, hashes } => list_of(|out| {
                 request_id.encode(out);
@@ -230,7 +230,7 @@ impl EthMessage {
                 if version >= 70 {
                     last_block_incomplete.encode(out);
                 }
-                out.extend(list_of(|out| receipt::encode_blocks(blocks, version, out)));
+                put_list_of(out, |out| receipt::encode_blocks(blocks, version, out));
             }),
             Self::BlockRangeUpdate(range) => list_of(|out| status::encode_range(range, out)),
             Self::GetPooledTransactions { request_id }

@@ -6,7 +6,7 @@ use alloy_rlp::{BufMut, Encodable, Header};
 use bytes::BytesMut;
 
 use super::MAX_ITEMS;
-use crate::rlp::{Items, RlpError, list_of};
+use crate::rlp::{Items, RlpError, list_of, put_list_of};
 
 /// Most receipts in one message, as many as transactions.
 const MAX_RECEIPTS_PER_MESSAGE: usize = super::MAX_TRANSACTIONS_PER_MESSAGE;
@@ -133,21 +133,21 @@ pub(super) fn encode_blocks(blocks: &[Vec<Receipt>], version: u8, out: &mut Byte
 }
 
 fn put_block(block: &[Receipt], version: u8, out: &mut BytesMut) {
-    out.extend(list_of(|out| {
+    put_list_of(out, |out| {
         for receipt in block {
             put_receipt(receipt, version, out);
         }
-    }));
+    });
 }
 
 fn put_receipt(receipt: &Receipt, version: u8, out: &mut BytesMut) {
     if version >= 69 {
-        out.extend(list_of(|out| {
+        put_list_of(out, |out| {
             receipt.tx_type.encode(out);
             receipt.status_or_root.encode(out);
             receipt.cumulative_gas_used.encode(out);
             receipt.logs.encode(out);
-        }));
+        });
         return;
     }
     let payload = list_of(|out| {
@@ -161,7 +161,7 @@ fn put_receipt(receipt: &Receipt, version: u8, out: &mut BytesMut) {
         Header { list: false, payload_length }.encode(out);
         out.put_u8(receipt.tx_type);
     }
-    out.extend(payload);
+    out.put_slice(&payload);
 }
 
 /// Size of a block's receipts in a message, for keeping answers within their budget.
