@@ -2,11 +2,16 @@
 
 mod handlers;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use actix::{Actor, ActorContext, Context, Supervised};
-use moorline_kit::{Alarm, Outlet, Replier};
-use moorline_messages::{ActorName, RequestId, StoreRequest, TreeEvent, TreeReport, TreeVerdict};
+use moorline_kit::{Alarm, Envelope, Outlet, Replier};
+use moorline_messages::{
+    ActorName, DownloadOutcome, RequestId, StoreRequest, TreeEvent, TreeReport, TreeVerdict,
+};
 
 use crate::{
     Ports, TreeConfig,
@@ -28,6 +33,9 @@ pub struct TreeActor {
     alarm: Alarm,
     questions: BTreeMap<Token, Replier<TreeVerdict>>,
     next_token: Token,
+    /// Deliveries that wait for the store to catch up. Each keeps its place in its port, so that a
+    /// slow disk slows the downloader.
+    deliveries: VecDeque<Envelope<DownloadOutcome>>,
     stopping: Option<Replier<()>>,
 }
 
@@ -44,6 +52,7 @@ impl TreeActor {
             alarm: Alarm::default(),
             questions: BTreeMap::new(),
             next_token: 0,
+            deliveries: VecDeque::new(),
             stopping: None,
         }
     }
@@ -70,6 +79,15 @@ impl TreeActor {
             }
         }
         self.settle(ctx);
+    }
+
+    /// Takes in what was delivered, as far as there is room.
+    fn take_deliveries(&mut self, ctx: &mut Context<Self>) {
+        while self.core.has_room()
+            && let Some(delivery) = self.deliveries.pop_front()
+        {
+            self.step(Input::Downloaded(delivery.open()), ctx);
+        }
     }
 
     /// Flushes, sets the alarm, and leaves if that was asked and nothing is owed.
@@ -121,5 +139,7 @@ impl Supervised for TreeActor {
         self.core = Core::new(self.config.clone(), RequestId::first_of(self.incarnation));
         self.alarm.clear();
         self.questions.clear();
+        // they answer requests of the one that panicked
+        self.deliveries.clear();
     }
 }

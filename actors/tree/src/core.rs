@@ -36,7 +36,7 @@ pub(crate) use buffer::BUFFER_HEADERS_MAX;
 #[cfg(test)]
 pub(crate) use invalid::INVALID_HITS_MAX;
 #[cfg(test)]
-pub(crate) use ledger::CANONICAL_PER_BATCH_MAX;
+pub(crate) use ledger::{CANONICAL_PENDING_MAX, CANONICAL_PER_BATCH_MAX};
 
 /// After this long without news a request is made again.
 pub(crate) const ASK_AGAIN: Duration = Duration::from_secs(10);
@@ -183,6 +183,12 @@ impl Core {
     /// Nothing that was promised is unwritten.
     pub(crate) fn is_settled(&self) -> bool {
         self.ledger.is_settled()
+    }
+
+    /// Whether a delivery may be taken in. One that came too early would be lost, and with it the link
+    /// to all that follow.
+    pub(crate) const fn has_room(&self) -> bool {
+        self.ledger.has_room()
     }
 
     fn on_wakeup(&mut self, now: Instant, effects: &mut Vec<Effect>) {

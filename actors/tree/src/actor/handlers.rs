@@ -29,7 +29,11 @@ impl Handler<Envelope<DownloadOutcome>> for TreeActor {
     type Result = ();
 
     fn handle(&mut self, envelope: Envelope<DownloadOutcome>, ctx: &mut Context<Self>) {
-        self.step(Input::Downloaded(envelope.open()), ctx);
+        // taking more in would put off the end, and none of it is lost: it is in the store
+        if self.stopping.is_none() {
+            self.deliveries.push_back(envelope);
+            self.take_deliveries(ctx);
+        }
     }
 }
 
@@ -38,6 +42,7 @@ impl Handler<Envelope<StoreOutcome>> for TreeActor {
 
     fn handle(&mut self, envelope: Envelope<StoreOutcome>, ctx: &mut Context<Self>) {
         self.step(Input::Stored(envelope.open()), ctx);
+        self.take_deliveries(ctx);
     }
 }
 
@@ -56,6 +61,7 @@ impl Handler<Envelope<Ask<Stop, ()>>> for TreeActor {
     fn handle(&mut self, envelope: Envelope<Ask<Stop, ()>>, ctx: &mut Context<Self>) {
         let (Stop, replier) = envelope.open().open();
         self.stopping = Some(replier);
+        self.deliveries.clear();
         ctx.run_later(STOP_PATIENCE, |tree, ctx| tree.leave(ctx));
         self.settle(ctx);
     }

@@ -55,10 +55,6 @@ impl Core {
         is_last: bool,
         effects: &mut Vec<Effect>,
     ) {
-        // with the store this far behind a delivery is as good as lost; it is asked for again
-        if !self.ledger.has_room(blocks.len()) {
-            return;
-        }
         if let Some(download) = self.slot_mut(slot).as_mut() {
             download.heard_at = now;
             if download.bottom.is_none() {

@@ -9,8 +9,8 @@ use moorline_messages::{
 /// Canonical blocks in one batch.
 pub(crate) const CANONICAL_PER_BATCH_MAX: usize = 512;
 
-/// Canonical blocks that may wait for a batch.
-pub(crate) const CANONICAL_PENDING_MAX: usize = 65_536;
+/// Canonical blocks that may wait for a batch before another delivery is taken in.
+pub(crate) const CANONICAL_PENDING_MAX: usize = 8_192;
 
 /// Bytes of payloads that were sent to the store and are not confirmed yet.
 pub(crate) const PAYLOADS_IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
@@ -40,9 +40,9 @@ impl Ledger {
         !self.in_flight.is_empty()
     }
 
-    /// Whether a delivery of this many blocks could be made canonical.
-    pub(crate) const fn has_room(&self, blocks: usize) -> bool {
-        self.canonical.len().saturating_add(blocks) <= CANONICAL_PENDING_MAX
+    /// Whether another delivery may be made canonical.
+    pub(crate) const fn has_room(&self) -> bool {
+        self.canonical.len() < CANONICAL_PENDING_MAX
     }
 
     /// Whether a payload may be sent to the store.

@@ -10,7 +10,7 @@ use moorline_messages::{
 use tokio::sync::mpsc;
 
 use super::rig::{at_head, grow, hash, headers, names, spec};
-use crate::{Ports, TreeActor, TreeConfig};
+use crate::{Ports, TreeActor, TreeConfig, core::CANONICAL_PENDING_MAX};
 
 const WIDE: Limit = Limit { items: 1_000, bytes: 1 << 24 };
 
@@ -233,5 +233,80 @@ fn a_tree_that_stops_does_not_wait_for_ever() {
         let chain = grow(spec().genesis(), 1, 0);
         stage.ask.ask(TreeRequest::NewPayload(chain[0].clone())).await.unwrap();
         assert_eq!(stage.stop.ask(Stop).await, Ok(()));
+    });
+}
+
+/// Follows a chain of this many blocks: the head is delivered, and a range is asked for.
+async fn follow_range(stage: &mut Stage, chain: &[moorline_messages::Block]) -> RequestId {
+    stage.load(Default::default()).await;
+    let (head, below) = chain.split_last().unwrap();
+    stage.follow(hash(head)).await;
+    let request = stage.expect_set(hash(head)).await;
+    let blocks = headers(std::slice::from_ref(head));
+    stage
+        .downloaded
+        .tell(DownloadOutcome::Blocks { request, blocks, remaining_blocks: 0 })
+        .unwrap();
+    let event = stage.download.expect_message().await;
+    let TreeEvent::Download(DownloadRequest::BlockRange { id, count, .. }) = event else {
+        panic!("expected a range, got {event:?}");
+    };
+    assert_eq!(count, below.len() as u64);
+    id
+}
+
+/// Delivers blocks of a range after which so many are left.
+fn deliver(stage: &Stage, request: RequestId, below: &[moorline_messages::Block], after: u64) {
+    let mut left = below.len() as u64 + after;
+    for part in below.chunks(512) {
+        left -= part.len() as u64;
+        let blocks = headers(part);
+        let delivery = DownloadOutcome::Blocks { request, blocks, remaining_blocks: left };
+        stage.downloaded.tell(delivery).unwrap();
+    }
+}
+
+#[test]
+fn what_is_delivered_while_the_store_is_behind_waits_and_is_not_lost() {
+    paused(async {
+        let mut stage = stage(WIDE);
+        let chain = grow(spec().genesis(), CANONICAL_PENDING_MAX as u64 + 3_000, 0);
+        let request = follow_range(&mut stage, &chain).await;
+        deliver(&stage, request, &chain[..chain.len() - 1], 0);
+        let mut canonical = Vec::new();
+        while canonical.len() < chain.len() {
+            let (request, part) = stage.expect_canonical().await;
+            if canonical.is_empty() {
+                tokio::task::yield_now().await;
+                let held = stage.downloaded.depth();
+                assert!(held > 0, "the downloader is not slowed down");
+            }
+            canonical.extend(part);
+            stage.stored.tell(StoreOutcome::Persisted { request }).unwrap();
+        }
+        assert_eq!(canonical, names(&chain));
+        stage.download.expect_silence().await;
+    });
+}
+
+#[test]
+fn a_tree_that_stops_takes_no_more_in() {
+    paused(async {
+        let mut stage = stage(WIDE);
+        let chain = grow(spec().genesis(), 2_000, 0);
+        let id = follow_range(&mut stage, &chain).await;
+        deliver(&stage, id, &chain[..512], 1_487);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let stop = stage.stop.clone();
+        let stopping = actix::spawn(async move { stop.ask(Stop).await });
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        deliver(&stage, id, &chain[512..1_024], 975);
+        let asked_at = moorline_kit::now();
+        while let Some(request) = stage.store.try_next() {
+            let request = request.id();
+            drop(stage.stored.tell(StoreOutcome::Persisted { request }));
+        }
+        assert_eq!(stopping.await.unwrap(), Ok(()));
+        assert!(moorline_kit::now() - asked_at < Duration::from_secs(1));
     });
 }
