@@ -130,7 +130,6 @@ impl Node {
         // peers that the operator named count towards neither bound
         let sessions_max = config.peers_max.saturating_add(config.peers.len());
         let inbound_max = peers.inbound_max;
-        // ports first: one that is in use must not leave actors behind
         let (events_in, events_out) = mpsc::channel(SESSION_EVENTS_MAX);
         let store = config.store;
         let mut wired =
@@ -142,7 +141,13 @@ impl Node {
             sessions_max,
             inbound_max,
         };
-        let network = edges.network(&wired.store, events_in).await?;
+        let network = match edges.network(&wired.store, events_in).await {
+            Ok(network) => network,
+            Err(error) => {
+                stop_actors(wired, None).await;
+                return Err(error);
+            }
+        };
         let commands = std::mem::replace(&mut wired.session_commands, closed_inbox());
         tokio::spawn(bridge::commands(commands, network.commands.clone()));
         let session_events = wired.session_events.clone();
@@ -153,22 +158,36 @@ impl Node {
             reporters.sessions,
         ));
         tokio::spawn(announce(watched.clone(), wired.store.clone(), network.commands.clone()));
+        let mut node = Self { wired, watched, network, engine: None, http: None };
+        match node.answer_calls(&spec, config.http, config.engine).await {
+            Ok(()) => Ok(node),
+            // a port in use must not leave half a node behind
+            Err(error) => {
+                node.stop().await;
+                Err(error)
+            }
+        }
+    }
 
+    /// Starts the servers.
+    async fn answer_calls(
+        &mut self,
+        spec: &Arc<ChainSpec>,
+        http: Option<SocketAddr>,
+        engine: Option<(SocketAddr, JwtSecret)>,
+    ) -> Result<(), NodeError> {
+        let (wired, watched) = (&self.wired, &self.watched);
         let eth = EthConfig { chain_id: spec.chain_id(), client_version: client_version() };
         let module =
             eth_module(eth, wired.store.clone(), watched.sync.clone(), watched.peers.clone())?;
-        let http = match config.http {
-            Some(addr) => Some(RpcServer::start(addr, module.clone()).await?),
-            None => None,
-        };
-        let engine = match config.engine {
-            Some((addr, jwt)) => {
-                let config = EngineConfig::new(addr, jwt);
-                Some(EngineServer::start(config, wired.tree.clone(), spec, module).await?)
-            }
-            None => None,
-        };
-        Ok(Self { wired, watched, network, engine, http })
+        if let Some(addr) = http {
+            self.http = Some(RpcServer::start(addr, module.clone()).await?);
+        }
+        if let Some((addr, jwt)) = engine {
+            let (config, tree) = (EngineConfig::new(addr, jwt), wired.tree.clone());
+            self.engine = Some(EngineServer::start(config, tree, Arc::clone(spec), module).await?);
+        }
+        Ok(())
     }
 
     /// Where the node can be reached.
@@ -215,17 +234,24 @@ impl Node {
         if let Some(http) = http {
             drop(timeout(STOP_PATIENCE, http.stop()).await);
         }
-        if timeout(STOP_PATIENCE, wired.stops.stop_workers()).await.is_err() {
-            tracing::warn!("the actors did not stop in time");
-        }
-        network.shutdown().await;
-        match timeout(STOP_PATIENCE, wired.stops.stop_store()).await {
-            Ok(Ok(())) => tracing::debug!("everything is on disk"),
-            Ok(Err(_)) | Err(_) => tracing::warn!("the store did not confirm that it stopped"),
-        }
+        stop_actors(wired, Some(network)).await;
         drop(watched);
-        drop(tokio::task::spawn_blocking(move || wired.end()).await);
     }
+}
+
+/// Stops the work, the sessions, and the store last.
+async fn stop_actors(wired: Wired, network: Option<NetworkHandle>) {
+    if timeout(STOP_PATIENCE, wired.stops.stop_workers()).await.is_err() {
+        tracing::warn!("the actors did not stop in time");
+    }
+    if let Some(network) = network {
+        network.shutdown().await;
+    }
+    match timeout(STOP_PATIENCE, wired.stops.stop_store()).await {
+        Ok(Ok(())) => tracing::debug!("everything is on disk"),
+        Ok(Err(_)) | Err(_) => tracing::warn!("the store did not confirm that it stopped"),
+    }
+    drop(tokio::task::spawn_blocking(move || wired.end()).await);
 }
 
 /// An inbox that nobody writes to.

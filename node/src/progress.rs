@@ -66,11 +66,18 @@ async fn follow(watched: watch::Receiver<Observed>, bar: Option<ProgressBar>) {
 
 /// What there is to say while nothing is missing.
 fn rest(seen: &Observed) -> String {
-    let peers = seen.peers.peers.len();
+    let peers = peers_of(seen);
     let target = seen.tree.as_ref().and_then(|tree| tree.target);
     match target {
-        Some(_) => format!("at block {}, {peers} peers", seen.tip()),
-        None => format!("waiting for a consensus client to name a head, {peers} peers"),
+        Some(_) => format!("at block {}, {peers}", seen.tip()),
+        None => format!("waiting for a consensus client to name a head, {peers}"),
+    }
+}
+
+fn peers_of(seen: &Observed) -> String {
+    match seen.peers.peers.len() {
+        1 => "1 peer".to_owned(),
+        count => format!("{count} peers"),
     }
 }
 
@@ -110,12 +117,12 @@ impl Rates {
             _ => "no blocks yet".to_owned(),
         };
         format!(
-            "{}/{total} blocks, {:.0} headers/s, {:.0} blocks/s, {}/s, {eta}, {} peers, {} in flight",
+            "{}/{total} blocks, {:.0} headers/s, {:.0} blocks/s, {}/s, {eta}, {}, {} in flight",
             progress.blocks,
             self.headers,
             self.blocks,
             HumanBytes(self.bytes as u64),
-            seen.peers.peers.len(),
+            peers_of(seen),
             progress.in_flight,
         )
     }
