@@ -73,7 +73,7 @@ impl Stops {
     pub(crate) async fn stop_workers(&self) {
         for worker in [&self.tree, &self.downloader, &self.peer_manager] {
             // one that was given up has nothing left to finish, and the others still have
-            drop(worker.ask(Stop).await);
+            worker.ask(Stop).await.ok();
         }
     }
 
