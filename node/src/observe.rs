@@ -2,7 +2,7 @@
 
 use moorline_kit::{GaveUp, Inbox, Limit, Port};
 use moorline_messages::{
-    CloseReason, Lifecycle, NodeRecord, PeersReport, ProgressReport, TreeReport,
+    ActorName, CloseReason, Lifecycle, NodeRecord, PeersReport, ProgressReport, TreeReport,
 };
 use moorline_rpc::SyncStatus;
 use tokio::sync::{mpsc, watch};
@@ -110,10 +110,17 @@ async fn gather(
             Some(gave_up) = inboxes.gave_up.recv() => {
                 all.send_modify(|seen| seen.gave_up = Some(gave_up));
             }
-            Some(report) = inboxes.lifecycle.next() => all.send_modify(|seen| {
-                let Lifecycle::Restarted { .. } = report;
-                seen.restarts = seen.restarts.saturating_add(1);
-            }),
+            Some(report) = inboxes.lifecycle.next() => {
+                let Lifecycle::Restarted { actor, .. } = report;
+                if actor == ActorName::Downloader {
+                    // what still waits was said by the one that panicked
+                    while let Some(report) = inboxes.progress.try_next() {
+                        totals.with(report);
+                    }
+                    totals.begin_anew();
+                }
+                all.send_modify(|seen| seen.restarts = seen.restarts.saturating_add(1));
+            }
             Some(report) = inboxes.tree.next() => {
                 starting.get_or_insert(report.tip.number);
                 all.send_modify(|seen| seen.tree = Some(report));
@@ -144,7 +151,7 @@ async fn gather(
 }
 
 /// Totals of a downloader that counts from zero again whenever it is rebuilt.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Totals {
     earlier: ProgressReport,
     last: ProgressReport,
@@ -152,11 +159,13 @@ struct Totals {
 
 impl Totals {
     fn with(&mut self, report: ProgressReport) -> ProgressReport {
-        if report.headers < self.last.headers || report.blocks < self.last.blocks {
-            self.earlier = add(self.earlier, self.last);
-        }
         self.last = report;
         add(self.earlier, report)
+    }
+
+    fn begin_anew(&mut self) {
+        self.earlier = add(self.earlier, self.last);
+        self.last = ProgressReport::default();
     }
 }
 
@@ -168,5 +177,24 @@ fn add(before: ProgressReport, now: ProgressReport) -> ProgressReport {
         bytes: before.bytes.saturating_add(now.bytes),
         refetched: before.refetched.saturating_add(now.refetched),
         ..now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_downloader_that_counts_from_zero_again_takes_nothing_off_the_totals() {
+        let (reporters, mut watched) = start();
+        let report = |blocks| ProgressReport { blocks, ..ProgressReport::default() };
+        let restarted = Lifecycle::Restarted { actor: ActorName::Downloader, incarnation: 1 };
+        reporters.progress.tell(report(10)).unwrap();
+        reporters.lifecycle.tell(restarted).unwrap();
+        watched.all.wait_for(|seen| seen.restarts == 1).await.unwrap();
+        // it has passed the old count by the time it is heard of again
+        reporters.progress.tell(report(25)).unwrap();
+        let seen = watched.all.wait_for(|seen| seen.progress.blocks >= 25).await.unwrap();
+        assert_eq!(seen.progress.blocks, 35);
     }
 }

@@ -8,7 +8,8 @@ use std::{
 
 use alloy_primitives::B256;
 use eyre::{Result, bail, eyre};
-use moorline_messages::{BlockNumHash, CloseReason, TreeVerdict};
+use moorline_messages::{BlockNumHash, CloseReason, StoreAnswer, StoreQuery, TreeVerdict};
+use moorline_store::{Backend, Disk};
 use moorline_tree::SyncTrigger;
 
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
 /// How long to wait for the first peer.
 const PEER_PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long nothing may move after a failure that nobody is trying to mend.
+/// How long nothing may move after a failure that nobody is trying to mend, or without a peer.
 const STALL_PATIENCE: Duration = Duration::from_secs(120);
 
 /// How often to look.
@@ -42,7 +43,7 @@ pub(crate) async fn run(args: SyncArgs) -> Result<()> {
     let floor = args.until.unwrap_or(1);
     let node = Node::start(NodeConfig {
         spec: Arc::clone(&spec),
-        store,
+        store: Arc::clone(&store),
         node_key: datadir.node_key()?,
         listen,
         peers: settings.peer.clone(),
@@ -66,7 +67,7 @@ pub(crate) async fn run(args: SyncArgs) -> Result<()> {
     let elapsed = moorline_kit::now().saturating_duration_since(started);
     node.stop().await;
     let head = done?;
-    let first = datadir.open_existing()?.stats()?.earliest;
+    let first = earliest(&store)?;
     let summary = Summary::new(&seen, head, first, peers, elapsed, datadir.path());
     if args.json {
         println!("{}", serde_json::to_string(&summary)?);
@@ -81,6 +82,14 @@ pub(crate) async fn run(args: SyncArgs) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The lowest block held, from which on nothing is missing.
+fn earliest(store: &Disk) -> Result<u64> {
+    match store.answer(&StoreQuery::Status)? {
+        StoreAnswer::Status(status) => Ok(status.earliest),
+        _ => Err(eyre!("the store does not say how far it goes")),
+    }
 }
 
 /// Follows the head until everything under it is on disk, or until that turns out to be hopeless.
@@ -107,13 +116,14 @@ struct Watch {
     peers_named: usize,
     now: Instant,
     met_a_peer: bool,
-    moved: (Instant, u64, u64),
+    /// When something last moved: headers, blocks and the tip, as they were then.
+    moved: (Instant, [u64; 3]),
 }
 
 impl Watch {
     fn new(peers_named: usize) -> Self {
         let now = moorline_kit::now();
-        Self { peers_named, now, met_a_peer: false, moved: (now, 0, 0) }
+        Self { peers_named, now, met_a_peer: false, moved: (now, [0; 3]) }
     }
 
     fn look(&mut self, head: B256, seen: &Observed) -> Result<()> {
@@ -131,21 +141,27 @@ impl Watch {
         {
             bail!("no peer could be reached: {}", why_no_peer(seen));
         }
+        let so_far = [seen.progress.headers, seen.progress.blocks, seen.tip()];
+        if so_far != self.moved.1 {
+            self.moved = (now, so_far);
+        }
+        let stalled = now.saturating_duration_since(self.moved.0) > STALL_PATIENCE;
+        if stalled && self.met_a_peer && seen.peers.peers.is_empty() {
+            bail!(
+                "every peer is gone: name others with --peer, the same command goes on from here"
+            );
+        }
         let Some(tree) = &seen.tree else { return Ok(()) };
         if tree.invalid {
             let why = tree.trouble.as_deref().unwrap_or("it breaks a rule");
             bail!("{head} is not the head of a valid chain: {why}");
-        }
-        let (headers, blocks) = (seen.progress.headers, seen.progress.blocks);
-        if (headers, blocks) != (self.moved.1, self.moved.2) {
-            self.moved = (now, headers, blocks);
         }
         let Some(trouble) = &tree.trouble else { return Ok(()) };
         let target_unknown = tree.target.is_none_or(|target| target.number.is_none());
         if target_unknown {
             bail!("{trouble}; check the hash, or name other peers with --peer");
         }
-        if now.saturating_duration_since(self.moved.0) > STALL_PATIENCE {
+        if stalled {
             bail!("{trouble}; name other peers with --peer, the same command goes on from here");
         }
         Ok(())
