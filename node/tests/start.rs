@@ -10,12 +10,6 @@ use moorline_rules::ChainSpec;
 use moorline_store::Disk;
 use moorline_tree::SyncTrigger;
 
-fn on_actix(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let mut runtime = Some(runtime.unwrap());
-    actix_rt::System::with_tokio_rt(|| runtime.take().unwrap()).block_on(test);
-}
-
 #[test]
 fn a_node_whose_port_is_in_use_lets_go_of_its_store() {
     let dir = tempfile::tempdir().unwrap();
@@ -38,7 +32,10 @@ fn a_node_whose_port_is_in_use_lets_go_of_its_store() {
             engine: None,
             http,
         };
-        on_actix(async move {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let mut runtime = Some(runtime.unwrap());
+        let system = actix_rt::System::with_tokio_rt(|| runtime.take().unwrap());
+        system.block_on(async move {
             let refused = Node::start(config).await;
             assert!(
                 matches!(refused, Err(NodeError::Network(_) | NodeError::Rpc(_))),
