@@ -14,7 +14,8 @@ pub enum DownloadRequest {
     BlockSet {
         /// Echoed by every outcome.
         id: RequestId,
-        /// Hashes that are trusted: named by the consensus client, or parents of such blocks.
+        /// Hashes that are trusted: named by the consensus client, or parents of such blocks. At
+        /// most 64.
         hashes: BTreeSet<B256>,
     },
     /// A run of blocks that ends in a trusted one.

@@ -19,6 +19,14 @@ impl DownloaderCore {
     ) {
         match request {
             DownloadRequest::BlockSet { id, hashes } => {
+                let is_new = |hash: &&B256| {
+                    !self.chains.iter().any(|chain| chain.head == **hash && chain.count == 1)
+                };
+                let new = hashes.iter().filter(is_new).count();
+                // a part of it would end as if it were the whole
+                if self.chains.len().saturating_add(new) > CHAINS_MAX {
+                    return;
+                }
                 for hash in hashes {
                     self.begin(now, id, hash, 1, effects);
                 }

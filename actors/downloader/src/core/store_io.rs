@@ -7,9 +7,10 @@ use std::{
 
 use alloy_consensus::constants::{EMPTY_OMMER_ROOT_HASH, EMPTY_TRANSACTIONS, EMPTY_WITHDRAWALS};
 use moorline_messages::{
-    ActorName, BlockNumHash, Body, FetchItems, FoundBlock, RequestId, SealedHeader, Span,
-    StoreBatch, StoreOutcome, StoreRequest, StoredState, Weigh,
+    ActorName, BlockNumHash, Body, DownloadFailure, FetchItems, FoundBlock, RequestId,
+    SealedHeader, Span, StoreBatch, StoreOutcome, StoreRequest, StoredState, Weigh,
 };
+use moorline_rules::body::validate_body;
 
 use super::{Chain, DownloaderCore, Effect, OPEN_RUNS_MAX, Search, descent::Step, writer::later};
 
@@ -156,18 +157,36 @@ impl DownloaderCore {
                 if ascending {
                     wanted.reverse();
                 }
-                for header in &wanted {
-                    match empty_body(header) {
-                        Some(body) => self.writer.body(BlockNumHash::of(header), body),
-                        None => self.bodies.want(header, urgent),
-                    }
-                }
+                self.want_bodies(&wanted, urgent, effects);
             }
             None => {
                 // the store holds less than its spans said: peers are asked
                 self.spans.remove(&top);
                 self.chains.retain(|chain| chain.id != id);
                 self.begin(now, asked_by, head, count, effects);
+            }
+        }
+    }
+
+    /// Has bodies fetched, but for those that have nothing in them.
+    fn want_bodies(
+        &mut self,
+        headers: &[Arc<SealedHeader>],
+        urgent: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        for header in headers {
+            let block = BlockNumHash::of(header);
+            let Some(body) = empty_body(header) else {
+                self.bodies.want(header, urgent);
+                continue;
+            };
+            match validate_body(&self.spec, header, &body) {
+                Ok(()) => self.writer.body(block, body),
+                Err(breach) => {
+                    let failure = DownloadFailure::Invalid { block, breach };
+                    return self.fail_block(&block, &failure, effects);
+                }
             }
         }
     }

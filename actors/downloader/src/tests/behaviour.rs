@@ -250,6 +250,15 @@ fn a_set_asked_for_again_half_way_is_delivered_with_each_block_once() {
 }
 
 #[test]
+fn a_set_for_which_there_is_no_room_is_not_taken_up_in_part() {
+    let mut rig = Rig::new();
+    rig.ask_set((0..=64).map(B256::repeat_byte));
+    rig.expect_silence();
+    rig.ask_set((0..64).map(B256::repeat_byte));
+    assert_eq!(rig.told.len(), 64);
+}
+
+#[test]
 fn asking_again_for_what_is_under_way_adds_nothing() {
     let mut rig = Rig::new();
     let blocks = rig.chain(20);

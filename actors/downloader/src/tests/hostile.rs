@@ -222,6 +222,29 @@ fn a_number_that_lies_across_two_answers_condemns_the_liar_and_not_its_parent() 
 }
 
 #[test]
+fn an_empty_block_that_pays_for_blobs_is_invalid_though_nobody_is_asked_for_its_body() {
+    let mut rig = Rig::new();
+    let liar = Header {
+        parent_hash: rig.genesis.hash(),
+        number: 1,
+        transactions_root: alloy_consensus::constants::EMPTY_TRANSACTIONS,
+        ommers_hash: alloy_consensus::constants::EMPTY_OMMER_ROOT_HASH,
+        withdrawals_root: Some(alloy_consensus::constants::EMPTY_WITHDRAWALS),
+        blob_gas_used: Some(131_072),
+        ..Header::default()
+    }
+    .seal_slow();
+    let request = rig.ask_range(liar.hash(), 1);
+    let (fetch, ..) = rig.expect_header_fetch();
+    rig.give(Input::Headers { fetch, peer: peer(1), headers: vec![Arc::new(liar)] });
+    assert!(matches!(
+        rig.expect_failed(request),
+        DownloadFailure::Invalid { breach: Breach::BlobCount { found: 0, expected: 1 }, .. }
+    ));
+    assert!(rig.store.bodies.is_empty());
+}
+
+#[test]
 fn an_answer_is_reported_on_once_whatever_part_of_it_is_used() {
     let mut rig = Rig::new();
     let blocks = rig.chain(20);
