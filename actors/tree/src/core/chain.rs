@@ -72,6 +72,12 @@ impl Chain {
         self.headers.get(hash)
     }
 
+    /// Whether a header at this height has its parent below a window that reaches no further down: it
+    /// cannot be connected any more.
+    pub(crate) fn is_out_of_reach(&self, number: BlockNumber) -> bool {
+        !self.has_room_below() && self.window_bottom().is_some_and(|bottom| number <= bottom.number)
+    }
+
     /// Whether the window can reach further down.
     pub(crate) fn has_room_below(&self) -> bool {
         self.canonical.len() < WINDOW_HEADERS_MAX

@@ -36,7 +36,10 @@ impl Core {
             self.buffer.remove(&hash);
             return self.connect(header, followed, effects);
         }
-        self.buffer.insert(header, followed);
+        // the lowest headers stay longest in the buffer, and these would stay for ever
+        if !self.chain.is_out_of_reach(header.number) {
+            self.buffer.insert(header, followed);
+        }
         Ok(())
     }
 

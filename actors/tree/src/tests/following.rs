@@ -349,3 +349,23 @@ fn more_payloads_than_fit_are_fetched_again_from_the_bottom_up() {
     assert_eq!(canonical, names(&chain[10..]));
     rig.expect_synced(top);
 }
+
+#[test]
+fn old_blocks_that_are_delivered_again_do_not_push_new_ones_out_of_memory() {
+    let mut rig = Rig::at_genesis();
+    let chain = grow(&rig.genesis(), 13_000, 0);
+    rig.follow(&chain[12_999]);
+    let set = rig.expect_download_set(hash(&chain[12_999]));
+    rig.deliver(set, &chain[12_999..], 0);
+    let range = rig.expect_download_range(&chain[12_998], 12_999);
+    let again = &chain[100..BUFFER_HEADERS_MAX + 200];
+    for part in chain[..12_900].chunks(512).chain(again.chunks(512)) {
+        rig.deliver(range, part, 99);
+    }
+    rig.new_payload(&chain[12_990]);
+    rig.downloads.clear();
+    rig.follow(&chain[12_990]);
+    let asked: Vec<_> = rig.downloads.drain(..).collect();
+    let again = |request: &DownloadRequest| matches!(request, DownloadRequest::BlockSet { .. });
+    assert!(!asked.iter().any(again), "a block that is here is asked for: {asked:?}");
+}
