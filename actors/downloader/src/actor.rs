@@ -203,8 +203,10 @@ impl Handler<Envelope<Lifecycle>> for DownloaderActor {
 impl Handler<Envelope<Ask<Stop, ()>>> for DownloaderActor {
     type Result = ();
 
+    /// The store writes whatever it was told before it was told to stop.
     fn handle(&mut self, envelope: Envelope<Ask<Stop, ()>>, ctx: &mut Context<Self>) {
         let (Stop, replier) = envelope.open().open();
+        self.step(Input::Stopping, ctx);
         replier.answer(());
         ctx.stop();
     }

@@ -106,6 +106,8 @@ pub(crate) enum Input {
     /// Whether the tree has room for more blocks.
     TreeHasRoom(bool),
     Wakeup,
+    /// The actor ends: what is proved goes to the store, and nothing more is asked for.
+    Stopping,
 }
 
 /// What the core wants done.
@@ -194,6 +196,10 @@ impl DownloaderCore {
             Input::Restarted(actor) => self.on_restarted(now, actor),
             Input::TreeHasRoom(room) => self.tree_has_room = room,
             Input::Wakeup => self.on_wakeup(now, effects),
+            Input::Stopping => {
+                return effects
+                    .extend(self.writer.rest(&mut self.ids).into_iter().map(Effect::Store));
+            }
         }
         if !self.is_loading() {
             self.advance(effects);

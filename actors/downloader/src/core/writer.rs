@@ -92,6 +92,14 @@ impl Writer {
         Some(persist(id, batch))
     }
 
+    /// Everything that waits, whatever is under way: nobody will be there to send it later.
+    pub(super) fn rest(&mut self, ids: &mut RequestId) -> Vec<StoreRequest> {
+        let open = std::mem::take(&mut self.open);
+        let waiting = self.closed.drain(..).chain([open]).map(|gathered| gathered.batch);
+        let waiting = waiting.filter(|batch| !batch.is_empty());
+        waiting.map(|batch| persist(ids.take(), batch)).collect()
+    }
+
     /// Batches to send again: the store may have lost them.
     pub(super) fn overdue(&mut self, now: Instant) -> Vec<StoreRequest> {
         let mut again = Vec::new();

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use moorline_messages::ActorName;
+use moorline_messages::{ActorName, StoreRequest};
 
 use super::rig::{Rig, hashes, head, peer};
+use crate::core::Input;
 
 #[test]
 fn what_was_in_flight_is_asked_again_when_the_peer_manager_restarts() {
@@ -52,4 +53,24 @@ fn a_message_lost_anywhere_costs_time_and_not_progress() {
     rig.pass(Duration::from_secs(60));
     rig.serve_all(&blocks);
     assert_eq!(rig.delivered(request), hashes(&blocks));
+}
+
+#[test]
+fn what_is_proved_goes_to_the_store_before_the_end() {
+    let mut rig = Rig::new();
+    let blocks = rig.chain(30);
+    rig.ask_range(head(&blocks), 30);
+    let headers = rig.fetches.pop_front().unwrap();
+    rig.serve(headers, peer(1), &blocks);
+    rig.store_answers = false;
+    let bodies = rig.fetches.pop_front().unwrap();
+    rig.serve(bodies, peer(1), &blocks[..20]);
+    let bodies = rig.fetches.pop_front().unwrap();
+    rig.serve(bodies, peer(1), &blocks);
+    rig.give(Input::Stopping);
+    let written = |request: &StoreRequest| match request {
+        StoreRequest::Persist { batch, .. } => batch.bodies.len(),
+        _ => 0,
+    };
+    assert_eq!(rig.asked_of_the_store().map(written).sum::<usize>(), 30);
 }
