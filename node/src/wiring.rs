@@ -19,6 +19,8 @@ use moorline_tree::{TreeActor, TreeConfig};
 const SMALL: Limit = Limit { items: 1_024, bytes: 16 << 20 };
 /// Bound of queues that carry blocks.
 const BLOCKS: Limit = Limit { items: 512, bytes: 128 << 20 };
+/// Bound of deliveries to the tree, which wait there while the disk is behind.
+const DELIVERIES: Limit = Limit { items: 64, bytes: 16 << 20 };
 /// Bound of queues for orders and news of actors.
 const ORDERS: Limit = Limit { items: 16, bytes: 1 };
 
@@ -106,7 +108,7 @@ pub(crate) fn wire(config: Actors, reporters: &Reporters) -> Result<Wired, Arbit
         status: Some(reporters.tree.clone()),
     };
     let downloader_ports = moorline_downloader::Ports {
-        outcomes: tree.port("download outcomes", BLOCKS),
+        outcomes: tree.port("download outcomes", DELIVERIES),
         fetches: peer_manager.port("fetches", SMALL),
         reports: peer_manager.port("peer reports", SMALL),
         store: store.port("store requests of the downloader", BLOCKS),
