@@ -192,6 +192,9 @@ pub(crate) enum ChainCommand {
 /// Where a store is. The store knows its own chain.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct PlaceArgs {
+    /// Configuration file (TOML) that may name them
+    #[arg(long, env = "MOORLINE_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     /// The data directory [default: that of the chain]
     #[arg(long, env = "MOORLINE_DATADIR", value_name = "DIR")]
     pub(crate) datadir: Option<PathBuf>,

@@ -9,12 +9,15 @@ use std::{
 };
 
 use eyre::{Context, Result, eyre};
-use moorline_messages::NodeRecord;
+use moorline_messages::{NodeRecord, NodeRecordError};
 use moorline_rules::ChainSpec;
 use moorline_tree::SyncTrigger;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::{CommonArgs, NodeArgs};
+use crate::{
+    cli::{CommonArgs, NodeArgs},
+    failure::Misuse,
+};
 
 /// What starts a download, as it is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,8 +171,9 @@ impl Settings {
         let mut peer = args.peers.clone();
         if peer.is_empty() {
             for text in &file.peer {
-                let record = text.parse();
-                peer.push(record.wrap_err_with(|| format!("the configuration's peer {text}"))?);
+                let record: Result<NodeRecord, NodeRecordError> = text.parse();
+                let wrong = |error| Misuse(format!("the configuration's peer {text}: {error}"));
+                peer.push(record.map_err(wrong)?);
             }
         }
         let mut overrides = file.overrides.clone();
@@ -195,9 +199,10 @@ impl Settings {
         let mut spec = spec_of(&self.chain)?;
         for (fork, time) in &self.overrides {
             let moved = spec.override_fork_time(fork, *time);
-            moved.wrap_err_with(|| format!("cannot override the time of {fork}"))?;
+            moved.map_err(|error| Misuse(format!("--override {fork}={time}: {error}")))?;
         }
-        spec.check_schedule().wrap_err("the fork times do not fit together")?;
+        spec.check_schedule()
+            .map_err(|error| Misuse(format!("the fork times do not fit together: {error}")))?;
         Ok(spec)
     }
 }
@@ -207,8 +212,10 @@ pub(crate) fn spec_of(chain: &str) -> Result<ChainSpec> {
     if let Some(spec) = ChainSpec::preset(chain) {
         return Ok(spec);
     }
-    let json = fs::read_to_string(chain).wrap_err_with(|| {
-        format!("{chain} is neither mainnet, sepolia or hoodi nor a genesis file that can be read")
+    let json = fs::read_to_string(chain).map_err(|error| {
+        Misuse(format!(
+            "{chain} is neither mainnet, sepolia or hoodi nor a genesis file that can be read: {error}"
+        ))
     })?;
     let spec = ChainSpec::from_genesis_json(&json)
         .wrap_err_with(|| format!("{chain} is not a genesis file as geth reads it"))?;
@@ -222,11 +229,13 @@ fn read_file(path: Option<&Path>) -> Result<File> {
     let Some(path) = path else { return Ok(File::default()) };
     let shown = path.display();
     let text = fs::read_to_string(path)
-        .wrap_err_with(|| format!("cannot read the configuration file {shown}"))?;
+        .map_err(|error| Misuse(format!("cannot read the configuration file {shown}: {error}")))?;
     toml::from_str(&text).map_err(|error| {
-        // only the first line: the rest draws the place, which the line number tells
-        let text = error.to_string();
-        eyre!("the configuration file {shown} is wrong: {}", text.replace('\n', " "))
+        // the message alone: what else there is draws the place in several lines
+        let line =
+            error.span().map_or(0, |span| text.get(..span.start).unwrap_or("").lines().count());
+        let (line, why) = (line.max(1), error.message());
+        Misuse(format!("the configuration file {shown} is wrong near line {line}: {why}")).into()
     })
 }
 

@@ -98,6 +98,7 @@ impl DataDir {
 /// The store that a command names by directory or by chain.
 pub(crate) fn existing(place: &crate::cli::PlaceArgs) -> Result<Disk> {
     let common = crate::cli::CommonArgs {
+        config: place.config.clone(),
         datadir: place.datadir.clone(),
         chain: place.chain.clone(),
         ..crate::cli::CommonArgs::default()

@@ -11,12 +11,15 @@ mod cli;
 mod command;
 mod config;
 mod datadir;
+mod failure;
 mod logging;
 mod node;
 mod observe;
 mod progress;
 mod summary;
 mod terminal;
+mod told_store;
+mod whole_file;
 mod wiring;
 
 use std::process::ExitCode;
@@ -30,6 +33,9 @@ pub use crate::{
     observe::{Observed, Watched},
     wiring::Crashers,
 };
+
+/// Exit code of a command that failed.
+const FAILED: u8 = 1;
 
 /// Exit code of a command that was used wrongly, as `clap` has it.
 const USED_WRONGLY: u8 = 2;
@@ -46,13 +52,13 @@ pub fn main() -> ExitCode {
         }
     };
     let demo = matches!(cli.command, cli::Command::Demo(_));
-    logging::start(&cli.logging, if demo { "error" } else { "info" });
+    let outcome = logging::start(&cli.logging, if demo { "error" } else { "info" });
     keep_panics_to_one_line();
-    match command::run(cli) {
+    match outcome.and_then(|()| command::run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            terminal::say(&format!("error: {}", failure::sentence(&error)));
+            ExitCode::from(if failure::is_misuse(&error) { USED_WRONGLY } else { FAILED })
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Where log lines go, and which.
 
 use clap::Args;
+use eyre::Result;
 use tracing_subscriber::EnvFilter;
 
-use crate::terminal;
+use crate::{failure::Misuse, terminal};
 
 /// What is logged.
 #[derive(Clone, Debug, Args)]
@@ -15,15 +16,19 @@ pub(crate) struct Logging {
 }
 
 /// Sends log lines to standard error, so that standard output is left to results.
-pub(crate) fn start(logging: &Logging, otherwise: &str) {
+///
+/// # Errors
+/// The filter is none.
+pub(crate) fn start(logging: &Logging, otherwise: &str) -> Result<()> {
     let wanted = logging.log.as_deref().unwrap_or(otherwise);
     // sled logs its own housekeeping
     let filter = EnvFilter::try_new(format!("sled=error,{wanted}"))
-        .unwrap_or_else(|_| EnvFilter::new(otherwise));
+        .map_err(|error| Misuse(format!("--log {wanted} is no filter: {error}")))?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(terminal::AboveTheBar::default)
         .with_target(false)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     drop(lines.try_init());
+    Ok(())
 }

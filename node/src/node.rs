@@ -22,6 +22,7 @@ use tokio::{sync::mpsc, time::timeout};
 use crate::{
     bridge::{self, StoredChain},
     observe::{self, Watched},
+    told_store::ToldStore,
     wiring::{self, Actors, Crashers, Wired},
 };
 
@@ -131,7 +132,7 @@ impl Node {
         let sessions_max = config.peers_max.saturating_add(config.peers.len());
         let inbound_max = peers.inbound_max;
         let (events_in, events_out) = mpsc::channel(SESSION_EVENTS_MAX);
-        let store = config.store;
+        let store = Arc::new(ToldStore { disk: config.store, all: reporters.all.clone() });
         let mut wired =
             wiring::wire(Actors { tree, budget: Budget::default(), peers, store }, &reporters)?;
         let edges = Edges {
@@ -193,7 +194,7 @@ impl Node {
     /// Where the node can be reached.
     pub fn started(&self) -> Started {
         Started {
-            enode: self.network.local_record(),
+            enode: reachable(self.network.local_record()),
             engine: self.engine.as_ref().map(EngineHandle::local_addr),
             http: self.http.as_ref().map(RpcHandle::local_addr),
         }
@@ -252,6 +253,14 @@ async fn stop_actors(wired: Wired, network: Option<NetworkHandle>) {
         Ok(Err(_)) | Err(_) => tracing::warn!("the store did not confirm that it stopped"),
     }
     drop(tokio::task::spawn_blocking(move || wired.end()).await);
+}
+
+/// A node that listens everywhere can be reached on this machine, which is all it knows of itself.
+fn reachable(mut record: NodeRecord) -> NodeRecord {
+    if record.addr.ip().is_unspecified() {
+        record.addr.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    record
 }
 
 /// An inbox that nobody writes to.

@@ -2,7 +2,8 @@
 
 use moorline_kit::{GaveUp, Inbox, Limit, Port};
 use moorline_messages::{
-    ActorName, CloseReason, Lifecycle, NodeRecord, PeersReport, ProgressReport, TreeReport,
+    ActorName, CloseReason, Lifecycle, NodeRecord, PeersReport, ProgressReport, StoreError,
+    TreeReport,
 };
 use moorline_rpc::SyncStatus;
 use tokio::sync::{mpsc, watch};
@@ -23,6 +24,8 @@ pub struct Observed {
     pub restarts: u32,
     /// Why the last dial came to nothing.
     pub dial_failure: Option<(NodeRecord, CloseReason)>,
+    /// Why the last write failed; `None` once one succeeded.
+    pub store_failure: Option<StoreError>,
     /// The actor that panicked too often, which ends the node.
     pub gave_up: Option<GaveUp>,
 }
@@ -49,6 +52,7 @@ pub(crate) struct Reporters {
     pub(crate) lifecycle: Port<Lifecycle>,
     pub(crate) dial_failures: mpsc::Sender<(NodeRecord, CloseReason)>,
     pub(crate) sessions: watch::Sender<usize>,
+    pub(crate) all: watch::Sender<Observed>,
     pub(crate) gave_up: mpsc::UnboundedSender<GaveUp>,
 }
 
@@ -91,9 +95,9 @@ pub(crate) fn start() -> (Reporters, Watched) {
         dial_failures: dial_failures_inbox,
         gave_up: gave_up_inbox,
     };
-    tokio::spawn(gather(inboxes, all, sync));
+    tokio::spawn(gather(inboxes, all.clone(), sync));
     let reporters =
-        Reporters { tree, progress, peers, lifecycle, dial_failures, sessions, gave_up };
+        Reporters { tree, progress, peers, lifecycle, dial_failures, sessions, all, gave_up };
     (reporters, Watched { all: all_watch, sync: sync_watch, peers: sessions_watch })
 }
 

@@ -12,6 +12,8 @@ use crate::{observe::Observed, terminal};
 
 /// How often a line is logged where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(8);
+/// How long a line that says nothing new is left out.
+const SAY_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// How often a bar is drawn.
 const DRAW_EVERY: Duration = Duration::from_millis(200);
 
@@ -42,6 +44,8 @@ async fn follow(watched: watch::Receiver<Observed>, bar: Option<ProgressBar>) {
     let mut ticks = interval(if bar.is_some() { DRAW_EVERY } else { LINE_EVERY });
     ticks.tick().await;
     let mut rates = Rates::default();
+    rates.update(&watched.borrow());
+    let mut rested: Option<(String, Instant)> = None;
     loop {
         ticks.tick().await;
         let seen = watched.borrow().clone();
@@ -59,8 +63,20 @@ async fn follow(watched: watch::Receiver<Observed>, bar: Option<ProgressBar>) {
                 bar.set_message(rates.describe(&seen));
             }
             None if remaining > 0 => tracing::info!("syncing: {}", rates.describe(&seen)),
-            None => {}
+            None => say_when_new(rest(&seen), &mut rested),
         }
+    }
+}
+
+/// Logs what is new, and what is not every minute, so that silence means that something is wrong.
+fn say_when_new(text: String, said: &mut Option<(String, Instant)>) {
+    let now = moorline_kit::now();
+    let old = |(last, at): &(String, Instant)| {
+        *last == text && now.saturating_duration_since(*at) < SAY_AGAIN_AFTER
+    };
+    if !said.as_ref().is_some_and(old) {
+        tracing::info!("{text}");
+        *said = Some((text, now));
     }
 }
 

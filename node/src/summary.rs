@@ -29,7 +29,9 @@ pub(crate) struct Summary {
     pub(crate) peers: u64,
     /// Actors rebuilt after a panic.
     pub(crate) restarts: u32,
-    pub(crate) datadir: PathBuf,
+    /// `None` where it is gone when this is read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) datadir: Option<PathBuf>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) survived: Vec<String>,
 }
@@ -51,7 +53,7 @@ impl Summary {
         datadir: &Path,
     ) -> Self {
         let seconds = elapsed.as_secs_f64().max(0.001);
-        let per_second = |count: u64| (count as f64 / seconds * 10.0).round() / 10.0;
+        let per_second = |count: u64| round(count as f64 / seconds);
         Self {
             ok: true,
             head: Head { number: head.number, hash: head.hash },
@@ -65,7 +67,7 @@ impl Summary {
             peak_rss_bytes: peak_rss_bytes(),
             peers: peers as u64,
             restarts: seen.restarts,
-            datadir: datadir.to_owned(),
+            datadir: Some(datadir.to_owned()),
             survived: Vec::new(),
         }
     }
@@ -73,16 +75,19 @@ impl Summary {
 
 impl Summary {
     /// Adds what an earlier run over the same directory did.
-    pub(crate) fn add_run(&mut self, earlier: &Observed, elapsed: std::time::Duration) {
-        let seconds = elapsed.as_secs_f64().max(0.001);
-        let more = |count: u64| (count as f64 / seconds * 10.0).round() / 10.0;
-        let round = |sum: f64| (sum * 10.0).round() / 10.0;
-        self.headers_per_s = round(self.headers_per_s + more(earlier.progress.headers));
-        self.blocks_per_s = round(self.blocks_per_s + more(earlier.progress.blocks));
+    pub(crate) fn add_run(&mut self, earlier: &Observed) {
+        let seconds = (self.elapsed_ms as f64 / 1_000.0).max(0.001);
+        let add = |rate: f64, count: u64| round(rate + count as f64 / seconds);
+        self.headers_per_s = add(self.headers_per_s, earlier.progress.headers);
+        self.blocks_per_s = add(self.blocks_per_s, earlier.progress.blocks);
         self.bytes = self.bytes.saturating_add(earlier.progress.bytes);
         self.refetched = self.refetched.saturating_add(earlier.progress.refetched);
         self.restarts = self.restarts.saturating_add(earlier.restarts);
     }
+}
+
+fn round(rate: f64) -> f64 {
+    (rate * 10.0).round() / 10.0
 }
 
 /// The most memory this process had resident, as Linux counts it; zero elsewhere.

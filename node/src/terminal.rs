@@ -5,6 +5,7 @@ use std::{
     sync::LazyLock,
 };
 
+use eyre::{Context, Result};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
@@ -28,9 +29,23 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-/// Says something above the bar.
+/// Says something above the bar. Where nobody listens it is lost.
 pub(crate) fn say(text: &str) {
-    BARS.suspend(|| eprintln!("{text}"));
+    drop(BARS.suspend(|| writeln!(io::stderr(), "{text}")));
+}
+
+/// Prints a result. A reader that has left, as `head` does, is no failure.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub(crate) fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).wrap_err("cannot write to standard output")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A writer for log lines: each goes above the bar, whole.

@@ -59,7 +59,7 @@ fn a_wrong_genesis_is_named() {
             ],
         )
     };
-    expect_error(&sync("/nowhere/genesis.json"), 1, "neither mainnet, sepolia or hoodi");
+    expect_error(&sync("/nowhere/genesis.json"), 2, "neither mainnet, sepolia or hoodi");
     fs::write(world.path("broken.json"), "{\"config\":").unwrap();
     expect_error(&sync(&world.arg("broken.json")), 1, "is not a genesis file");
 }
@@ -237,6 +237,61 @@ fn a_chain_file_that_is_cut_off_or_altered_is_named_with_the_place() {
 }
 
 #[test]
+fn an_import_never_gives_up_a_stored_chain() {
+    let world = World::new(Profile::Small, 50);
+    let import = |file: &str| {
+        run(
+            MOORLINE,
+            &[
+                "chain",
+                "import",
+                "--chain",
+                &world.genesis(),
+                "--datadir",
+                &world.arg("node"),
+                file,
+            ],
+        )
+    };
+    assert_eq!(import(&world.arg("chain.rlp")).code(), Some(0));
+    let other = run(
+        MOORLINE,
+        &["chain", "generate", "--blocks", "20", "--seed", "99", &world.arg("other.rlp")],
+    );
+    assert_eq!(other.code(), Some(0), "{}", other.stderr);
+    expect_error(&import(&world.arg("other.rlp")), 1, "is not the one that is stored");
+    expect_error(&import(&world.arg("nothing.rlp")), 1, "cannot read");
+}
+
+#[test]
+fn a_range_that_is_not_stored_is_not_exported() {
+    let world = World::new(Profile::Small, 30);
+    let (datadir, file) = (world.arg("node"), world.arg("chain.rlp"));
+    run(MOORLINE, &["chain", "import", "--chain", &world.genesis(), "--datadir", &datadir, &file]);
+    let out = world.arg("out.rlp");
+    let export = |from: &str, to: &str| {
+        run(MOORLINE, &["chain", "export", "--datadir", &datadir, "--from", from, "--to", to, &out])
+    };
+    expect_error(&export("20", "10"), 2, "blocks 1 to 30 are stored");
+    expect_error(&export("20", "31"), 2, "blocks 1 to 30 are stored");
+    assert!(!world.path("out.rlp").exists(), "nothing is left behind");
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_failure_and_a_full_device_is() {
+    let shell = |command: &str| {
+        let words = format!("{MOORLINE} config show --chain hoodi --datadir /x {command}");
+        std::process::Command::new("sh").args(["-c", &words]).output().unwrap()
+    };
+    let full = shell("> /dev/full");
+    assert_eq!(full.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&full.stderr).into_owned();
+    assert!(text.starts_with("error: cannot write to standard output"), "{text}");
+    let left = shell("| true");
+    assert!(left.stderr.is_empty(), "{}", String::from_utf8_lossy(&left.stderr));
+}
+
+#[test]
 fn a_directory_without_a_chain_is_named() {
     let world = World::new(Profile::Empty, 1);
     let done = run(MOORLINE, &["db", "stats", "--datadir", &world.arg("nothing")]);
@@ -248,5 +303,5 @@ fn a_configuration_with_an_unknown_key_is_refused() {
     let world = World::new(Profile::Empty, 1);
     fs::write(world.path("moorline.toml"), "chian = \"sepolia\"\n").unwrap();
     let done = run(MOORLINE, &["config", "show", "--config", &world.arg("moorline.toml")]);
-    expect_error(&done, 1, "chian");
+    expect_error(&done, 2, "chian");
 }

@@ -12,7 +12,7 @@ pub(crate) fn load_bytes(path: &str) -> Option<Vec<u8>> {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
     let bytes = std::fs::read(format!("{root}/{path}"));
     if bytes.is_err() {
-        println!("skipped: ../shared/data is not beside this checkout");
+        say_skipped();
     }
     bytes.ok()
 }
@@ -24,4 +24,14 @@ pub(crate) fn unhex(text: &str) -> Vec<u8> {
 
 pub(crate) fn unhex_array<const N: usize>(text: &str) -> [u8; N] {
     unhex(text).try_into().unwrap()
+}
+
+/// Says once that tests are skipped, past the test runner's capture of what tests print.
+fn say_skipped() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        use std::io::Write;
+        let text = "skipped: tests that read ../shared/data, which is not beside this checkout";
+        writeln!(std::io::stderr(), "{text}").unwrap();
+    });
 }

@@ -8,10 +8,10 @@ use std::{
 };
 
 use eyre::{Context, Result, bail, eyre};
-use indicatif::ProgressBar;
 use moorline_devnet::{FileChain, Generator, Profile, genesis_header, genesis_json};
 use moorline_messages::{
-    Block, BlockNumHash, HashOrNumber, SealedHeader, StoreAnswer, StoreBatch, StoreQuery, Weigh,
+    Block, BlockNumHash, HashOrNumber, SealedHeader, StoreAnswer, StoreBatch, StoreQuery,
+    StoreStatus, Weigh,
 };
 use moorline_rules::{
     BlockReader, ChainSpec, block_rlp, body_matches, validate_body, validate_header_against_parent,
@@ -23,6 +23,9 @@ use crate::{
     cli::{ChainCommand, CommonArgs, PlaceArgs},
     config::{Settings, spec_of},
     datadir::{DataDir, existing},
+    failure::Misuse,
+    terminal,
+    whole_file::write_whole,
 };
 
 /// Size at which imported blocks are written, in bytes.
@@ -51,12 +54,15 @@ fn generate(
             .wrap_err_with(|| format!("cannot write {}", path.display()))?;
     }
     let count = usize::try_from(blocks).wrap_err("that many blocks do not fit this machine")?;
-    let bar = ProgressBar::new(blocks);
-    let made = Generator::new(profile, seed).take(count).inspect(|_| bar.inc(1));
-    FileChain::create(file, Arc::new(genesis_header()), made)
-        .wrap_err_with(|| format!("cannot write {}", file.display()))?;
+    let bar = terminal::bar();
+    bar.set_length(blocks);
+    write_whole(file, |file| {
+        let made = Generator::new(profile, seed).take(count).inspect(|_| bar.inc(1));
+        FileChain::create(file, Arc::new(genesis_header()), made)
+            .wrap_err_with(|| format!("cannot write {}", file.display()))
+    })?;
     bar.finish_and_clear();
-    println!("{blocks} blocks in {}", file.display());
+    terminal::say(&format!("{blocks} blocks in {}", file.display()));
     Ok(())
 }
 
@@ -109,21 +115,35 @@ fn verify(chain: &str, file: &Path) -> Result<()> {
     while blocks.next()?.is_some() {
         count = count.saturating_add(1);
     }
-    println!("{count} blocks are right, the last is {}", BlockNumHash::of(&blocks.parent));
-    Ok(())
+    let last = BlockNumHash::of(&blocks.parent);
+    terminal::print(&format!("{count} blocks are right, the last is {last}"))
 }
 
+/// Adds blocks to what is stored. Blocks that are there are left alone; those of another branch are
+/// refused, since an import is no reason to give up a chain.
 fn import(common: &CommonArgs, file: &Path) -> Result<()> {
     let settings = Settings::of_common(common)?;
     let spec = settings.spec()?;
-    let disk = DataDir::new(&settings.datadir).open(&settings.chain, &spec)?;
-    let tip = tip(&disk)?;
     let mut blocks = Checked::open(&spec, Arc::clone(spec.genesis()), file)?;
+    let disk = DataDir::new(&settings.datadir).open(&settings.chain, &spec)?;
+    let stored = status(&disk)?;
+    if stored.earliest > 1 && stored.tip.number > 0 {
+        bail!(
+            "{} holds blocks {} to {} and none below: import into another --datadir",
+            settings.datadir.display(),
+            stored.earliest,
+            stored.tip.number
+        );
+    }
+    let bar = terminal::bar();
     let mut batch = StoreBatch::default();
     let (mut bytes, mut count) = (0_usize, 0_u64);
     while let Some(block) = blocks.next()? {
         let name = block.num_hash();
-        if name.number <= tip && is_canonical(&disk, name)? {
+        if name.number <= stored.tip.number {
+            if !is_canonical(&disk, name)? {
+                bail!("block {name} in {} is not the one that is stored", file.display());
+            }
             continue;
         }
         count = count.saturating_add(1);
@@ -132,13 +152,16 @@ fn import(common: &CommonArgs, file: &Path) -> Result<()> {
         batch.bodies.push((name, block.body));
         batch.headers.push(block.header);
         if bytes >= BATCH_BYTES {
+            bar.set_style(terminal::resting());
+            bar.set_message(format!("{count} blocks imported"));
             commit(&disk, &std::mem::take(&mut batch))?;
             bytes = 0;
         }
     }
     commit(&disk, &batch)?;
-    println!("{count} blocks imported, the last is {}", BlockNumHash::of(&blocks.parent));
-    Ok(())
+    bar.finish_and_clear();
+    let last = BlockNumHash::of(&blocks.parent);
+    terminal::print(&format!("{count} blocks imported, the last is {last}"))
 }
 
 fn commit(disk: &Disk, batch: &StoreBatch) -> Result<()> {
@@ -148,9 +171,9 @@ fn commit(disk: &Disk, batch: &StoreBatch) -> Result<()> {
     disk.commit(&[batch]).into_iter().collect::<Result<(), _>>().map_err(Into::into)
 }
 
-fn tip(disk: &Disk) -> Result<u64> {
+fn status(disk: &Disk) -> Result<StoreStatus> {
     match disk.answer(&StoreQuery::Status)? {
-        StoreAnswer::Status(status) => Ok(status.tip.number),
+        StoreAnswer::Status(status) => Ok(status),
         _ => Err(eyre!("the store does not say how far it goes")),
     }
 }
@@ -165,27 +188,30 @@ fn is_canonical(disk: &Disk, block: BlockNumHash) -> Result<bool> {
 
 fn export(place: &PlaceArgs, from: Option<u64>, to: Option<u64>, file: &Path) -> Result<()> {
     let disk = existing(place)?;
-    let status = match disk.answer(&StoreQuery::Status)? {
-        StoreAnswer::Status(status) => status,
-        _ => bail!("the store does not say how far it goes"),
-    };
+    let stored = status(&disk)?;
     // the genesis block is left out: whoever imports has it
-    let from = from.unwrap_or(status.earliest).max(1);
-    let to = to.unwrap_or(status.tip.number);
-    if to > status.tip.number || from < status.earliest {
-        bail!("blocks {} to {} are stored, and no others", status.earliest, status.tip.number);
+    let from = from.unwrap_or(stored.earliest).max(1);
+    let to = to.unwrap_or(stored.tip.number);
+    if to > stored.tip.number || from < stored.earliest || from > to {
+        let held = format!("{} to {}", stored.earliest, stored.tip.number);
+        bail!(Misuse(format!("blocks {held} are stored: {from} to {to} cannot be exported")));
     }
-    let shown = file.display();
-    let out = File::create(file).wrap_err_with(|| format!("cannot write {shown}"))?;
-    let mut out = BufWriter::with_capacity(1 << 20, out);
+    let count = write_whole(file, |file| write_blocks(&disk, from, to, file))?;
+    terminal::say(&format!("{count} blocks in {}", file.display()));
+    Ok(())
+}
+
+fn write_blocks(disk: &Disk, from: u64, to: u64, file: &Path) -> Result<u64> {
+    let failed = || format!("cannot write {}", file.display());
+    // as it comes, where it is a pipe
+    let out = File::options().write(true).create(true).truncate(true).open(file);
+    let mut out = BufWriter::with_capacity(1 << 20, out.wrap_err_with(failed)?);
     let mut count = 0_u64;
     for block in disk.blocks(from, to) {
         let block = block?;
-        out.write_all(&block_rlp(&block.header, &block.body))
-            .wrap_err_with(|| format!("cannot write {shown}"))?;
+        out.write_all(&block_rlp(&block.header, &block.body)).wrap_err_with(failed)?;
         count = count.saturating_add(1);
     }
-    out.flush().wrap_err_with(|| format!("cannot write {shown}"))?;
-    println!("{count} blocks in {shown}");
-    Ok(())
+    out.flush().wrap_err_with(failed)?;
+    Ok(count)
 }

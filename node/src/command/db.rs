@@ -3,7 +3,7 @@
 use eyre::{Result, bail};
 use indicatif::HumanBytes;
 
-use crate::{cli::DbCommand, datadir::existing};
+use crate::{cli::DbCommand, datadir::existing, terminal};
 
 pub(crate) fn run(command: DbCommand) -> Result<()> {
     match command {
@@ -15,32 +15,35 @@ pub(crate) fn run(command: DbCommand) -> Result<()> {
 fn stats(disk: &moorline_store::Disk, json: bool) -> Result<()> {
     let stats = disk.stats()?;
     if json {
-        println!("{}", serde_json::to_string(&stats)?);
-        return Ok(());
+        return terminal::print(&serde_json::to_string(&stats)?);
     }
-    println!("tip        {}", stats.tip);
-    println!("earliest   {}", stats.earliest);
-    println!("canonical  {} blocks", stats.canonical);
-    println!("headers    {}", stats.headers);
-    println!("bodies     {} in {}", stats.bodies, HumanBytes(stats.bodies_bytes));
-    println!("index      {}", HumanBytes(stats.index_bytes));
-    println!("unfinished {} spans", stats.spans.len());
-    Ok(())
+    let lines = [
+        format!("tip        {}", stats.tip),
+        format!("earliest   {}", stats.earliest),
+        format!("canonical  {} blocks, the genesis block aside", stats.canonical),
+        format!("headers    {}", stats.headers),
+        format!("bodies     {} in {}", stats.bodies, HumanBytes(stats.bodies_bytes)),
+        format!("index      {}", HumanBytes(stats.index_bytes)),
+        format!("unfinished {} spans", stats.spans.len()),
+    ];
+    terminal::print(&lines.join("\n"))
 }
 
 fn check(disk: &moorline_store::Disk, json: bool) -> Result<()> {
-    let bar = indicatif::ProgressBar::new(0);
+    let bar = terminal::bar();
     let report = disk.check(&mut |progress| {
         bar.set_length(progress.total);
         bar.set_position(progress.done);
+        bar.set_message(format!("{} of {}", progress.done, progress.total));
     })?;
     bar.finish_and_clear();
     if json {
-        println!("{}", serde_json::to_string(&report)?);
+        terminal::print(&serde_json::to_string(&report)?)?;
     } else {
-        println!("{} blocks read back, {} bodies reached", report.blocks, report.pointers);
+        let (blocks, bodies) = (report.blocks, report.pointers);
+        terminal::print(&format!("{blocks} blocks proved again, {bodies} stored bodies reached"))?;
         for found in &report.faults {
-            println!("block {}: {}", found.block, found.fault);
+            terminal::print(&format!("block {}: {}", found.block, found.fault))?;
         }
     }
     if !report.is_sound() {

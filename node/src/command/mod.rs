@@ -43,15 +43,18 @@ fn on_actix(command: impl Future<Output = Result<()>>) -> Result<()> {
     system.block_on(command)
 }
 
-/// Completes when the process is asked to end, by Ctrl-C or SIGTERM.
+/// Completes when the process is asked to end: by Ctrl-C, a service manager, or a terminal that is
+/// closed.
 async fn asked_to_end() {
     use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => tokio::select! {
+    let asked = (signal(SignalKind::terminate()), signal(SignalKind::hangup()));
+    match asked {
+        (Ok(mut terminate), Ok(mut hangup)) => tokio::select! {
             biased;
             _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
             _ = tokio::signal::ctrl_c() => {}
         },
-        Err(_) => drop(tokio::signal::ctrl_c().await),
+        _ => drop(tokio::signal::ctrl_c().await),
     }
 }

@@ -2,13 +2,16 @@
 
 use std::{
     net::SocketAddr,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use alloy_primitives::B256;
 use eyre::{Result, bail, eyre};
-use moorline_messages::{BlockNumHash, CloseReason, StoreAnswer, StoreQuery, TreeVerdict};
+use moorline_messages::{
+    BlockNumHash, CloseReason, HashOrNumber, StoreAnswer, StoreError, StoreQuery, TreeVerdict,
+};
 use moorline_store::{Backend, Disk};
 use moorline_tree::SyncTrigger;
 
@@ -16,10 +19,12 @@ use crate::{
     cli::SyncArgs,
     config::Settings,
     datadir::DataDir,
+    failure::Misuse,
     node::{Node, NodeConfig, NodeError},
     observe::Observed,
     progress,
     summary::Summary,
+    terminal,
 };
 
 /// How long to wait for the first peer.
@@ -34,13 +39,19 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub(crate) async fn run(args: SyncArgs) -> Result<()> {
     let settings = Settings::of_common(&args.common)?;
     if settings.peer.is_empty() {
-        bail!("sync needs somebody to ask: name a peer with --peer enode://...");
+        let text = "sync needs somebody to ask: name a peer with --peer enode://...";
+        bail!(Misuse(text.to_owned()));
     }
     let spec = Arc::new(settings.spec()?);
     let datadir = DataDir::new(&settings.datadir);
     let store = datadir.open(&settings.chain, &spec)?;
-    let listen = settings.port_given.then(|| SocketAddr::new(settings.addr, settings.port));
     let floor = args.until.unwrap_or(1);
+    if let Some(head) = held(&store, args.head, floor, &settings.datadir)? {
+        let summary =
+            Summary::new(&Observed::default(), head, floor, 0, Duration::ZERO, datadir.path());
+        return tell(&summary, args.json);
+    }
+    let listen = settings.port_given.then(|| SocketAddr::new(settings.addr, settings.port));
     let node = Node::start(NodeConfig {
         spec: Arc::clone(&spec),
         store: Arc::clone(&store),
@@ -69,19 +80,38 @@ pub(crate) async fn run(args: SyncArgs) -> Result<()> {
     let head = done?;
     let first = earliest(&store)?;
     let summary = Summary::new(&seen, head, first, peers, elapsed, datadir.path());
-    if args.json {
-        println!("{}", serde_json::to_string(&summary)?);
-    } else {
-        println!(
-            "{} blocks, {first} to {}, proved against {} and stored in {} in {:.1} s",
-            summary.blocks,
-            head.number,
-            head.hash,
-            datadir.path().display(),
-            elapsed.as_secs_f64(),
+    tell(&summary, args.json)
+}
+
+fn tell(summary: &Summary, json: bool) -> Result<()> {
+    if json {
+        return terminal::print(&serde_json::to_string(summary)?);
+    }
+    let Summary { blocks, first, head, .. } = summary;
+    let seconds = summary.elapsed_ms as f64 / 1_000.0;
+    terminal::print(&format!(
+        "{blocks} blocks, {first} to {}, proved against {} and on disk after {seconds:.1} s",
+        head.number, head.hash,
+    ))
+}
+
+/// The head, if everything under it is here already. A store that begins above the lowest block
+/// wanted cannot be extended downwards.
+fn held(store: &Disk, head: B256, floor: u64, datadir: &Path) -> Result<Option<BlockNumHash>> {
+    let StoreAnswer::Status(status) = store.answer(&StoreQuery::Status)? else {
+        bail!("the store does not say how far it goes");
+    };
+    if status.tip.number > 0 && status.earliest > floor {
+        bail!(
+            "{} begins at block {} and cannot be extended downwards: choose another --datadir for \
+             the blocks from {floor} on",
+            datadir.display(),
+            status.earliest
         );
     }
-    Ok(())
+    let query = StoreQuery::Block { block: HashOrNumber::Hash(head) };
+    let StoreAnswer::Block(Some(found)) = store.answer(&query)? else { return Ok(None) };
+    Ok(found.canonical.then(|| found.block.num_hash()))
 }
 
 /// The lowest block held, from which on nothing is missing.
@@ -130,6 +160,9 @@ impl Watch {
         let now = moorline_kit::now();
         if let Some(gave_up) = &seen.gave_up {
             return Err(NodeError::GaveUp(gave_up.clone()).into());
+        }
+        if let Some(error @ StoreError::Full(_)) = &seen.store_failure {
+            bail!("{error}; make room, the same command goes on from here");
         }
         self.met_a_peer |= !seen.peers.peers.is_empty();
         if !self.met_a_peer && now.saturating_duration_since(self.now) > PEER_PATIENCE {

@@ -14,7 +14,7 @@ const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
 pub(crate) fn read(file: &str) -> Option<Vec<u8>> {
     let directory = PathBuf::from(DATA);
     if !directory.is_dir() {
-        println!("skipped: ../shared/data is not beside this checkout");
+        say_skipped();
         return None;
     }
     Some(std::fs::read(directory.join(file)).unwrap())
@@ -40,4 +40,14 @@ pub(crate) fn test_chain() -> Option<TestChain> {
     let rlp = Bytes::from(read("geth-ethtest/chain.rlp")?);
     let blocks = BlockReader::new(rlp.clone()).map(Result::unwrap).collect();
     Some(TestChain { spec, rlp, blocks })
+}
+
+/// Says once that tests are skipped, past the test runner's capture of what tests print.
+fn say_skipped() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        use std::io::Write;
+        let text = "skipped: tests that read ../shared/data, which is not beside this checkout";
+        writeln!(std::io::stderr(), "{text}").unwrap();
+    });
 }

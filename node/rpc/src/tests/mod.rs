@@ -106,7 +106,7 @@ fn shared(path: &str) -> Option<Vec<u8>> {
     let whole = format!("{}/../../../shared/data/{path}", env!("CARGO_MANIFEST_DIR"));
     let bytes = std::fs::read(whole).ok();
     if bytes.is_none() {
-        println!("skipped: ../shared/data is not beside this checkout");
+        say_skipped();
     }
     bytes
 }
@@ -347,4 +347,14 @@ fn a_transaction_of_an_unknown_type_cannot_be_shown_in_full() {
     let block = Block { header: Arc::new(header), body: Arc::new(body) };
     assert_eq!(rpc_block(&block, true), Err(crate::BlockError::Transaction(0)));
     assert_eq!(rpc_block(&block, false).unwrap().transactions.len(), 1);
+}
+
+/// Says once that tests are skipped, past the test runner's capture of what tests print.
+fn say_skipped() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        use std::io::Write;
+        let text = "skipped: tests that read ../shared/data, which is not beside this checkout";
+        writeln!(std::io::stderr(), "{text}").unwrap();
+    });
 }

@@ -1,6 +1,9 @@
 //! The demonstration's consensus client: the real Engine API, over HTTP, with a token.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+};
 
 use alloy_primitives::{B256, U64, U256};
 use eyre::{Result, bail};
@@ -16,10 +19,11 @@ pub(super) struct Consensus {
 }
 
 impl Consensus {
-    pub(super) fn new() -> Self {
-        let jwt = JwtSecret::new(moorline_rlpx::random_key());
+    /// A client whose secret lies in a file, where others may use it too.
+    pub(super) fn new(secret: &Path) -> Result<Self> {
+        let jwt = JwtSecret::create(secret)?;
         let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self { client: EngineClient::new(nowhere, jwt.clone()), jwt }
+        Ok(Self { client: EngineClient::new(nowhere, jwt.clone()), jwt })
     }
 
     pub(super) fn jwt(&self) -> JwtSecret {

@@ -6,13 +6,16 @@ mod net;
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use eyre::{Context, Result, bail, eyre};
 use moorline_devnet::genesis_json;
-use moorline_messages::{ActorName, BlockNumHash};
+use moorline_messages::{ActorName, BlockNumHash, StoreError};
 use moorline_rules::ChainSpec;
 
 use self::{client::Consensus, net::Net};
@@ -32,6 +35,9 @@ const NEW_HEADS: usize = 6;
 /// Blocks that its reorg replaces.
 const REORG_DEPTH: u64 = 4;
 
+/// Most peers beside those of the demonstration.
+const PEERS_MAX: usize = 50;
+
 /// How long nothing may move.
 const STALL_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -39,7 +45,16 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 pub(crate) async fn run(args: DemoArgs) -> Result<()> {
     let place = Place::new(args.datadir.as_deref())?;
-    let mut demo = Demo::prepare(&args, place).await?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut demo = tokio::select! {
+        biased;
+        () = super::asked_to_end() => {
+            // the generator runs on a thread of its own
+            stop.store(true, Ordering::Relaxed);
+            bail!("stopped");
+        }
+        demo = Demo::prepare(&args, place, Arc::clone(&stop)) => demo?,
+    };
     let outcome = tokio::select! {
         biased;
         () = super::asked_to_end() => Err(eyre!("stopped")),
@@ -51,9 +66,9 @@ pub(crate) async fn run(args: DemoArgs) -> Result<()> {
     let done = demo.finish(outcome).await;
     let summary = done?;
     if args.json {
-        println!("{}", serde_json::to_string(&summary)?);
+        terminal::print(&serde_json::to_string(&summary)?)?;
     } else {
-        print_summary(&summary);
+        print_summary(&summary)?;
     }
     Ok(())
 }
@@ -106,16 +121,16 @@ struct Demo {
 }
 
 impl Demo {
-    async fn prepare(args: &DemoArgs, place: Place) -> Result<Self> {
+    async fn prepare(args: &DemoArgs, place: Place, stop: Arc<AtomicBool>) -> Result<Self> {
         let quiet = args.json;
         let genesis = place.dir.join("genesis.json");
         std::fs::write(&genesis, genesis_json())
             .wrap_err_with(|| format!("cannot write {}", genesis.display()))?;
         let spec = Arc::new(ChainSpec::from_genesis_json(&genesis_json())?);
         say(quiet, &format!("making {} blocks ({})", args.blocks, args.profile.as_str()));
-        let net = Net::start(args, &place.dir, &spec).await?;
-        say(quiet, &format!("{} peers serve them on loopback: {}", args.peers, net.describe()));
-        let consensus = Consensus::new();
+        let net = Net::start(args, &place.dir, &spec, stop).await?;
+        say(quiet, &format!("peers that serve them on loopback: {}", net.describe()));
+        let consensus = Consensus::new(&place.dir.join("jwt.hex"))?;
         let mut demo = Self {
             quiet,
             place,
@@ -143,7 +158,7 @@ impl Demo {
             node_key: datadir.node_key()?,
             listen: Some(loopback),
             peers: self.net.records(),
-            peers_max: 50,
+            peers_max: PEERS_MAX,
             floor: 1,
             sync_trigger: moorline_tree::SyncTrigger::Forkchoice,
             engine: Some((loopback, self.consensus.jwt())),
@@ -176,7 +191,8 @@ impl Demo {
     /// The main job, with every actor made to panic and the whole node stopped half-way.
     async fn sync_backwards(&mut self) -> Result<()> {
         let head = self.net.tip();
-        say(self.quiet, &format!("the consensus client names head {head}"));
+        say(self.quiet, &format!("the consensus client names head {}", head.number));
+        say(self.quiet, "every actor is made to panic, and the node is restarted, in the middle");
         self.started = moorline_kit::now();
         self.consensus.follow(head.hash).await?;
         let shown = progress::show(self.node()?.watched().all, self.quiet);
@@ -251,7 +267,7 @@ impl Demo {
         self.consensus.follow(head.hash).await?;
         self.wait_for(head).await?;
         self.survived.push(format!("a reorg {REORG_DEPTH} blocks deep"));
-        say(self.quiet, &format!("reorganised to {head}"));
+        say(self.quiet, &format!("reorganised to another block {}", head.number));
         Ok(())
     }
 
@@ -285,6 +301,9 @@ impl Demo {
             if let Some(gave_up) = &seen.gave_up {
                 return Err(NodeError::GaveUp(gave_up.clone()).into());
             }
+            if let Some(error @ StoreError::Full(_)) = &seen.store_failure {
+                bail!("{error}; make room and start again");
+            }
             let now = moorline_kit::now();
             let marks = (seen.progress.headers, seen.progress.blocks);
             if marks != (moved.1, moved.2) {
@@ -301,11 +320,14 @@ impl Demo {
     async fn hold(&self) {
         let Ok(node) = self.node() else { return };
         let started = node.started();
-        eprintln!("the node keeps running, until Ctrl-C:");
-        eprintln!("  peers      {}", started.enode);
+        terminal::say(
+            "- the node keeps running, until Ctrl-C; then it is checked against the chain",
+        );
+        terminal::say(&format!("  peers      {}", started.enode));
         if let (Some(http), Some(engine)) = (started.http, started.engine) {
-            eprintln!("  JSON-RPC   http://{http}");
-            eprintln!("  Engine API http://{engine}");
+            terminal::say(&format!("  JSON-RPC   http://{http}"));
+            let jwt = self.place.dir.join("jwt.hex");
+            terminal::say(&format!("  Engine API http://{engine}, secret in {}", jwt.display()));
         }
         super::asked_to_end().await;
     }
@@ -326,7 +348,10 @@ impl Demo {
         say(self.quiet, &format!("all {checked} blocks on disk are those of the chain"));
         let head = self.net.tip();
         let mut summary = Summary::new(&seen, head, 1, peers, self.synced_in, datadir.path());
-        summary.add_run(&self.before, self.synced_in);
+        summary.add_run(&self.before);
+        if self.place.temporary {
+            summary.datadir = None;
+        }
         summary.survived = std::mem::take(&mut self.survived);
         Ok(summary)
     }
@@ -343,24 +368,24 @@ fn say(quiet: bool, text: &str) {
     }
 }
 
-fn print_summary(summary: &Summary) {
+fn print_summary(summary: &Summary) -> Result<()> {
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    println!();
-    println!("head       {} ({})", summary.head.number, summary.head.hash);
-    println!("blocks     {}, gap-free from {}", summary.blocks, summary.first);
-    println!(
-        "speed      {:.0} blocks/s, {:.1} MiB in {:.1} s",
-        summary.blocks_per_s,
-        mib(summary.bytes),
-        summary.elapsed_ms as f64 / 1_000.0
-    );
-    println!("refetched  {}", summary.refetched);
-    println!(
-        "memory     {:.0} MiB at most, peers and chain generator included",
-        mib(summary.peak_rss_bytes)
-    );
-    println!("survived");
-    for line in &summary.survived {
-        println!("  {line}");
-    }
+    let seconds = summary.elapsed_ms as f64 / 1_000.0;
+    let mut lines = vec![
+        format!("head       {} ({})", summary.head.number, summary.head.hash),
+        format!("blocks     {}, gap-free from {}", summary.blocks, summary.first),
+        format!(
+            "speed      {:.0} blocks/s, {:.1} MiB in {seconds:.1} s",
+            summary.blocks_per_s,
+            mib(summary.bytes),
+        ),
+        format!("refetched  {}, in flight when something was crashed", summary.refetched),
+        format!(
+            "memory     {:.0} MiB at most, with peers and chain generator",
+            mib(summary.peak_rss_bytes)
+        ),
+        "survived".to_owned(),
+    ];
+    lines.extend(summary.survived.iter().map(|line| format!("  {line}")));
+    terminal::print(&lines.join("\n"))
 }

@@ -1,6 +1,14 @@
 //! The demonstration's chain, and the peers that serve it.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use eyre::{Context, Result, eyre};
 use moorline_devnet::{
@@ -30,15 +38,23 @@ impl std::fmt::Debug for Net {
 }
 
 impl Net {
-    pub(super) async fn start(args: &DemoArgs, dir: &Path, spec: &Arc<ChainSpec>) -> Result<Self> {
+    pub(super) async fn start(
+        args: &DemoArgs,
+        dir: &Path,
+        spec: &Arc<ChainSpec>,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self> {
         let mut generator = Generator::new(args.profile, SEED);
         let count = usize::try_from(args.blocks).wrap_err("that many blocks do not fit")?;
         let path = dir.join("chain.rlp");
-        let file = {
-            let blocks = generator.by_ref().take(count);
-            FileChain::create(&path, Arc::new(genesis_header()), blocks)
-                .wrap_err_with(|| format!("cannot write {}", path.display()))?
-        };
+        let made = tokio::task::spawn_blocking(move || {
+            let go_on = |_: &Block| !stop.load(Ordering::Relaxed);
+            let blocks = generator.by_ref().take(count).take_while(go_on);
+            let file = FileChain::create(&path, Arc::new(genesis_header()), blocks)
+                .wrap_err_with(|| format!("cannot write {}", path.display()));
+            file.map(|file| (file, generator))
+        });
+        let (file, generator) = made.await??;
         let chain = Arc::new(MemoryChain::on(Arc::new(file)));
         let served: Arc<dyn Chain> = chain.clone();
         let mix = mix(args.peers, Duration::from_millis(args.delay_ms));
@@ -81,13 +97,17 @@ impl Net {
 
     /// The peers, in a few words.
     pub(super) fn describe(&self) -> String {
-        let odd: Vec<String> = self.odd().map(|(text, _)| text).collect();
-        if odd.is_empty() { "all of them honest".to_owned() } else { odd.join(", ") }
+        let odd: BTreeSet<String> = self.odd().map(|(text, _)| text).collect();
+        let honest = self.devnet.peers().len().saturating_sub(self.odd().count());
+        let mut parts = vec![format!("{honest} honest")];
+        parts.extend(odd);
+        parts.join(", ")
     }
 
     /// Adds the peers that were asked and did not do what they should.
     pub(super) fn add_survived(&self, survived: &mut Vec<String>) {
-        survived.extend(self.odd().filter(|(_, asked)| *asked).map(|(text, _)| text));
+        let asked = self.odd().filter(|(_, asked)| *asked).map(|(text, _)| text);
+        survived.extend(asked.collect::<BTreeSet<_>>());
     }
 
     fn odd(&self) -> impl Iterator<Item = (String, bool)> + '_ {

@@ -1,0 +1,50 @@
+//! The store on disk, with whoever watches told of what it cannot do.
+
+use std::sync::Arc;
+
+use alloy_primitives::B256;
+use moorline_messages::{
+    BlockNumHash, FoundBlock, StoreAnswer, StoreBatch, StoreError, StoreQuery, StoredState,
+};
+use moorline_store::{Backend, Disk};
+use tokio::sync::watch;
+
+use crate::observe::Observed;
+
+/// Tells of failed writes, which the actors only try again: a command may rather end.
+#[derive(Debug)]
+pub(crate) struct ToldStore {
+    pub(crate) disk: Arc<Disk>,
+    pub(crate) all: watch::Sender<Observed>,
+}
+
+impl Backend for ToldStore {
+    fn commit(&self, batches: &[&StoreBatch]) -> Vec<Result<(), StoreError>> {
+        let verdicts = self.disk.commit(batches);
+        let failure = verdicts.iter().find_map(|verdict| verdict.as_ref().err());
+        self.all.send_if_modified(|seen| {
+            let changed = seen.store_failure.as_ref() != failure;
+            if changed {
+                seen.store_failure = failure.cloned();
+            }
+            changed
+        });
+        verdicts
+    }
+
+    fn load(&self) -> Result<StoredState, StoreError> {
+        self.disk.load()
+    }
+
+    fn find(&self, hashes: &[B256]) -> Result<Vec<Option<FoundBlock>>, StoreError> {
+        self.disk.find(hashes)
+    }
+
+    fn walk(&self, top: BlockNumHash, limit: u64) -> Result<Vec<FoundBlock>, StoreError> {
+        self.disk.walk(top, limit)
+    }
+
+    fn answer(&self, query: &StoreQuery) -> Result<StoreAnswer, StoreError> {
+        self.disk.answer(query)
+    }
+}
