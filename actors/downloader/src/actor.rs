@@ -185,7 +185,8 @@ impl Handler<Envelope<StoreOutcome>> for DownloaderActor {
     fn handle(&mut self, envelope: Envelope<StoreOutcome>, ctx: &mut Context<Self>) {
         let outcome = envelope.open();
         if let StoreOutcome::Failed { request, error } = &outcome {
-            tracing::error!(%request, %error, "the store could not do it, trying again");
+            // the store says it loudly itself
+            tracing::debug!(%request, %error, "the store could not do it, trying again");
         }
         self.step(Input::Stored(outcome), ctx);
     }

@@ -1,13 +1,15 @@
 //! The shell: takes requests in, has the backend serve them from blocking threads, tells the outcomes.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Supervised, WrapFuture,
 };
 use moorline_kit::{Alarm, Ask, Crash, Envelope, Replier, Stop};
-use moorline_messages::{ActorName, Lifecycle, StoreOutcome, StoreRequest};
-
+use moorline_messages::{ActorName, Lifecycle, StoreError, StoreOutcome, StoreRequest};
 use tokio::sync::Mutex;
 
 use crate::{
@@ -16,6 +18,9 @@ use crate::{
     ports::{Outlets, Ports},
     work::{self, Accepted, Query, Work},
 };
+
+/// How long the same failure is not logged again.
+const COMPLAIN_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 /// The actor.
 #[derive(Debug)]
@@ -27,6 +32,8 @@ pub struct StoreActor {
     /// Held by the commit in flight, across restarts.
     turn: Arc<Mutex<()>>,
     stops: Vec<Replier<()>>,
+    /// The last failure that was logged.
+    complaint: Option<(StoreError, Instant)>,
     alarm: Alarm,
 }
 
@@ -40,6 +47,7 @@ impl StoreActor {
             accepted: Accepted::default(),
             turn: Arc::default(),
             stops: Vec::new(),
+            complaint: None,
             alarm: Alarm::default(),
         }
     }
@@ -93,10 +101,22 @@ impl StoreActor {
     fn tell(&mut self, ticket: Ticket, outcome: StoreOutcome, ctx: &mut Context<Self>) {
         let Some(request) = self.accepted.close(ticket) else { return };
         if let StoreOutcome::Failed { error, .. } = &outcome {
-            tracing::error!(request = %request.peek().id(), %error, "the store failed a request");
+            self.complain(error);
         }
         self.outlets.tell(request.peek().from(), outcome);
         self.wait_for_room(ctx);
+    }
+
+    /// Loudly, but not as often as the request is tried again.
+    fn complain(&mut self, error: &StoreError) {
+        let now = moorline_kit::now();
+        let said = |(text, at): &(StoreError, Instant)| {
+            text == error && now.saturating_duration_since(*at) < COMPLAIN_AGAIN_AFTER
+        };
+        if !self.complaint.as_ref().is_some_and(said) {
+            tracing::error!(%error, "the store cannot do what it is asked");
+            self.complaint = Some((error.clone(), now));
+        }
     }
 
     fn wait_for_room(&mut self, ctx: &mut Context<Self>) {
