@@ -12,7 +12,8 @@
 //! - [`Ask`], for edges and tests; [`Stop`], which is acknowledged; [`Crash`], which is not.
 //! - [`Alarm`] and [`Outlet`]: the two things every shell needs beside its core, one timer and a place
 //!   for what a full port gave back.
-//! - `probe` (feature `testing`): the far end of a port, held by a test.
+//! - `Probe` and `paused` (feature `testing`): the far end of a port, held by a test, and a clock that
+//!   stands still.
 //!
 //! Invariants: no message enters a mailbox but through a port; a permit is released when its message
 //! is opened or dropped, whichever comes first.
@@ -23,7 +24,7 @@ mod control;
 mod outlet;
 mod panic_note;
 mod port;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 mod probe;
 mod slot;
 mod supervise;
@@ -36,8 +37,8 @@ pub use control::{Crash, Stop};
 pub use outlet::Outlet;
 pub use panic_note::keep_panics_to_one_line;
 pub use port::{Envelope, Inbox, Limit, Port, Refused};
-#[cfg(feature = "testing")]
-pub use probe::Probe;
+#[cfg(any(test, feature = "testing"))]
+pub use probe::{Probe, paused};
 pub use slot::{ArbiterStopped, Slot};
 pub use supervise::{GaveUp, RestartPolicy, Watchers};
 

@@ -1,4 +1,4 @@
-//! The far end of a port, held by a test.
+//! What tests of actors need: the far end of a port, and a clock that stands still.
 
 use std::{fmt::Debug, time::Duration};
 
@@ -62,4 +62,18 @@ impl<M: Weigh + Debug + Send + 'static> Probe<M> {
             panic!("expected silence, got {message:?}");
         }
     }
+}
+
+/// Runs a test on an actix system whose clock is paused: waits cost no time, work on blocking threads
+/// does.
+///
+/// # Panics
+/// The runtime cannot be built, or the test panics.
+#[allow(clippy::expect_used)]
+pub fn paused<F: Future<Output = ()>>(test: F) {
+    let system = actix_rt::System::with_tokio_rt(|| {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().start_paused(true).build().expect("a runtime for the test")
+    });
+    system.block_on(test);
 }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     Alarm, Ask, AskError, Envelope, Inbox, Limit, Outlet, Port, Refused, RestartPolicy, Slot, Stop,
-    Watchers,
+    Watchers, paused,
 };
 
 #[derive(Debug, PartialEq)]
@@ -102,18 +102,6 @@ fn counter(panic_in_restarting: bool) -> Rig {
     })
     .unwrap();
     Rig { say, stop, told, lifecycle, gave_up }
-}
-
-/// Runs on an actix system whose clock is paused: waits cost no time.
-fn paused<F: Future<Output = ()>>(test: F) {
-    actix_rt::System::with_tokio_rt(|| {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .start_paused(true)
-            .build()
-            .unwrap()
-    })
-    .block_on(test);
 }
 
 async fn settle() {

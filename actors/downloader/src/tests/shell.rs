@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use moorline_kit::{Crash, Limit, Port, Probe, RestartPolicy, Slot, Watchers};
+use moorline_kit::{Crash, Limit, Port, Probe, RestartPolicy, Slot, Watchers, paused};
 use moorline_messages::{
     ActorName, DownloadOutcome, DownloadRequest, FetchItems, FetchOutcome, FetchRequest,
     FetchedItems, Lifecycle, PeerReport, RequestId, StoreOutcome, StoreRequest, StoredState,
@@ -87,17 +87,6 @@ impl Rig {
         let blocks = vec![None; hashes.len()];
         self.stored.tell(StoreOutcome::Found { request: id, blocks }).unwrap();
     }
-}
-
-fn paused<F: Future<Output = ()>>(test: F) {
-    actix_rt::System::with_tokio_rt(|| {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .start_paused(true)
-            .build()
-            .unwrap()
-    })
-    .block_on(test);
 }
 
 #[test]

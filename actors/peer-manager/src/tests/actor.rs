@@ -1,6 +1,6 @@
 //! The whole actor, at the ends of its ports.
 
-use moorline_kit::{Ask, Crash, Limit, Port, Probe, RestartPolicy, Slot, Stop, Watchers};
+use moorline_kit::{Ask, Crash, Limit, Port, Probe, RestartPolicy, Slot, Stop, Watchers, paused};
 use moorline_messages::{ActorName, Lifecycle};
 use tokio::sync::mpsc;
 
@@ -45,18 +45,6 @@ fn stage(static_peers: Vec<NodeRecord>, sessions_items: usize) -> Stage {
     let build = move || PeerManagerActor::new(config, ports);
     slot.start(&actix_rt::Arbiter::current(), RestartPolicy::default(), watchers, build).unwrap();
     stage
-}
-
-/// Runs on an actix system whose clock is paused: waits cost no time.
-fn paused<F: Future<Output = ()>>(test: F) {
-    actix_rt::System::with_tokio_rt(|| {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .start_paused(true)
-            .build()
-            .unwrap()
-    })
-    .block_on(test);
 }
 
 fn fetch(id: u64) -> FetchRequest {

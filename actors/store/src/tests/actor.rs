@@ -10,7 +10,7 @@ use std::{
 
 use alloy_primitives::B256;
 use moorline_kit::{
-    Ask, AskError, Crash, Limit, Port, Probe, Refused, RestartPolicy, Slot, Stop, Watchers,
+    Ask, AskError, Crash, Limit, Port, Probe, Refused, RestartPolicy, Slot, Stop, Watchers, paused,
 };
 use moorline_messages::{
     ActorName, BlockNumHash, FoundBlock, Lifecycle, RequestId, StoreAnswer, StoreBatch, StoreError,
@@ -99,18 +99,6 @@ impl Rig {
         self.tree.expect_silence().await;
         self.downloader.expect_silence().await;
     }
-}
-
-/// Runs on an actix system whose clock is paused: waits cost no time, work on blocking threads does.
-fn paused<F: Future<Output = ()>>(test: F) {
-    actix::System::with_tokio_rt(|| {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .start_paused(true)
-            .build()
-            .unwrap()
-    })
-    .block_on(test);
 }
 
 /// A store whose commits wait for a gate, and can be made to panic.

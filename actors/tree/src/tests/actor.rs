@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use moorline_kit::{Ask, Crash, GaveUp, Limit, Port, Probe, RestartPolicy, Slot, Stop, Watchers};
+use moorline_kit::{
+    Ask, Crash, GaveUp, Limit, Port, Probe, RestartPolicy, Slot, Stop, Watchers, paused,
+};
 use moorline_messages::{
     ActorName, DownloadOutcome, DownloadRequest, Lifecycle, RequestId, StoreOutcome, StoreRequest,
     StoredState, TreeEvent, TreeReport, TreeRequest, TreeVerdict,
@@ -97,18 +99,6 @@ impl Stage {
             }
         }
     }
-}
-
-/// Runs on an actix system whose clock is paused: waits cost no time.
-fn paused<F: Future<Output = ()>>(test: F) {
-    actix::System::with_tokio_rt(|| {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .start_paused(true)
-            .build()
-            .unwrap()
-    })
-    .block_on(test);
 }
 
 #[test]

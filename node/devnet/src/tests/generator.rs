@@ -1,6 +1,6 @@
 //! Generated blocks obey the rules, by the rules' own judgement.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::collections::BTreeSet;
 
 use alloy_consensus::{Transaction, TxEnvelope};
 use alloy_eips::eip2718::Decodable2718;
@@ -147,21 +147,5 @@ fn blocks_survive_rlp() {
             assert_eq!(decode_block(&mut rest).unwrap(), block);
             assert!(rest.is_empty());
         }
-    }
-}
-
-/// Prints how fast blocks are made: `cargo test --release -p moorline-devnet -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-#[allow(clippy::disallowed_methods)]
-fn speed_of_generation() {
-    for (profile, count) in
-        [(Profile::Mainnet, 2_000), (Profile::Small, 20_000), (Profile::Empty, 20_000)]
-    {
-        let mut generator = Generator::new(profile, 1);
-        let started = Instant::now();
-        let last = generator.by_ref().nth(count - 1).unwrap();
-        let seconds = started.elapsed().as_secs_f64();
-        println!("{profile}: {:.0} blocks/s to {}", count as f64 / seconds, last.header.number);
     }
 }
