@@ -161,8 +161,9 @@ impl Watch {
         if let Some(gave_up) = &seen.gave_up {
             return Err(NodeError::GaveUp(gave_up.clone()).into());
         }
-        if let Some(error @ StoreError::Full(_)) = &seen.store_failure {
-            bail!("{error}; make room, the same command goes on from here");
+        // a batch that does not fit is made anew; a disk that fails is for a person to mend
+        if let Some(error) = seen.store_failure.as_ref().filter(|error| !is_rejection(error)) {
+            bail!("{error}; mend that, and the same command goes on from here");
         }
         self.met_a_peer |= !seen.peers.peers.is_empty();
         if !self.met_a_peer && now.saturating_duration_since(self.now) > PEER_PATIENCE {
@@ -199,6 +200,10 @@ impl Watch {
         }
         Ok(())
     }
+}
+
+const fn is_rejection(error: &StoreError) -> bool {
+    matches!(error, StoreError::Rejected(_))
 }
 
 fn why_no_peer(seen: &Observed) -> String {
