@@ -48,7 +48,7 @@ pub enum P2pError {
         /// What is wrong with it.
         error: RlpError,
     },
-    /// A ping or a pong whose body is not an empty list.
+    /// A ping or a pong whose body is neither an empty list nor nothing.
     #[error("a ping or pong has a body other than the empty list")]
     PingBody,
 }
@@ -181,9 +181,9 @@ pub(crate) fn decode_disconnect(data: Bytes) -> DisconnectReason {
     code.map_or(DisconnectReason::Subprotocol, DisconnectReason::from_code)
 }
 
-/// A ping or pong carries an empty list and nothing else.
+/// A ping or pong carries an empty list. Besu sends no data at all, which does no harm.
 pub(crate) fn check_ping(data: &[u8]) -> Result<(), P2pError> {
-    if data == EMPTY_LIST { Ok(()) } else { Err(P2pError::PingBody) }
+    if data.is_empty() || data == EMPTY_LIST { Ok(()) } else { Err(P2pError::PingBody) }
 }
 
 #[cfg(test)]
@@ -228,6 +228,15 @@ mod tests {
     fn an_oversize_hello_is_refused() {
         let big = Hello { client: "x".repeat(MAX_HELLO_BYTES), ..hello() };
         assert!(matches!(Hello::decode(big.encode().freeze()), Err(P2pError::HelloSize(_))));
+    }
+
+    #[test]
+    fn a_ping_has_an_empty_list_or_as_besu_sends_it_nothing() {
+        assert_eq!(check_ping(&[0xc0]), Ok(()));
+        assert_eq!(check_ping(&[]), Ok(()));
+        for body in [&[0x80][..], &[0xc0, 0xc0], &[0xc1, 0x01]] {
+            assert_eq!(check_ping(body), Err(P2pError::PingBody), "{body:?}");
+        }
     }
 
     #[test]
