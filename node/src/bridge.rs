@@ -1,5 +1,7 @@
 //! Between the actors' ports and the devp2p edge's channels.
 
+use std::collections::BTreeSet;
+
 use alloy_primitives::{B256, Bytes};
 use futures_util::future::BoxFuture;
 use moorline_kit::{Inbox, Port};
@@ -20,20 +22,25 @@ pub(crate) async fn commands(mut from: Inbox<SessionCommand>, to: mpsc::Sender<S
     }
 }
 
-/// Carries events in, and counts the sessions that stand. Waits while the peer manager has no room, which slows the sessions down.
+/// Carries events in, and counts the sessions that stand. Waits while the peer manager has no room,
+/// which slows the sessions down.
 pub(crate) async fn events(
     mut from: mpsc::Receiver<SessionEvent>,
     to: Port<SessionEvent>,
     dial_failures: mpsc::Sender<(NodeRecord, CloseReason)>,
     sessions: watch::Sender<usize>,
 ) {
+    // a session says again that it is open whenever the peer manager lost its memory
+    let mut open = BTreeSet::new();
     while let Some(event) = from.recv().await {
         match &event {
-            SessionEvent::Opened { .. } => {
-                sessions.send_modify(|count| *count = count.saturating_add(1));
+            SessionEvent::Opened { session, .. } => {
+                open.insert(*session);
+                sessions.send_replace(open.len());
             }
-            SessionEvent::Closed { .. } => {
-                sessions.send_modify(|count| *count = count.saturating_sub(1));
+            SessionEvent::Closed { session, .. } => {
+                open.remove(session);
+                sessions.send_replace(open.len());
             }
             // only the last one is looked at
             SessionEvent::DialFailed { node, reason } => {
@@ -89,5 +96,52 @@ impl ChainSource for StoredChain {
                 _ => Vec::new(),
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use alloy_primitives::B512;
+    use moorline_kit::Limit;
+    use moorline_messages::{Direction, PeerId, PeerInfo, SessionId};
+
+    use super::*;
+
+    fn opened(session: u64) -> SessionEvent {
+        let peer = PeerInfo {
+            id: PeerId(B512::ZERO),
+            addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 30303)),
+            direction: Direction::Outbound,
+            client: String::new(),
+            eth_version: 69,
+            range: None,
+        };
+        SessionEvent::Opened { session: SessionId(session), peer }
+    }
+
+    fn closed(session: u64) -> SessionEvent {
+        SessionEvent::Closed {
+            session: SessionId(session),
+            peer: PeerId(B512::ZERO),
+            reason: CloseReason::Silent("a test"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_that_introduces_itself_again_is_counted_once() {
+        let (told, from) = mpsc::channel(8);
+        let (to, mut heard) = Port::channel("events", Limit::new(8, 1 << 20));
+        let (failures, _failures) = mpsc::channel(1);
+        let (count, counted) = watch::channel(0);
+        tokio::spawn(events(from, to, failures, count));
+        for (event, standing) in
+            [(opened(1), 1), (opened(2), 2), (opened(1), 2), (opened(2), 2), (closed(1), 1)]
+        {
+            told.send(event).await.unwrap();
+            heard.next().await.unwrap();
+            assert_eq!(*counted.borrow(), standing);
+        }
     }
 }
