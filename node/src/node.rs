@@ -36,7 +36,6 @@ const STOP_PATIENCE: Duration = Duration::from_secs(15);
 pub(crate) const CLIENT: &str = concat!("moorline/v", env!("CARGO_PKG_VERSION"));
 
 /// How a node is set up.
-#[derive(Debug)]
 pub struct NodeConfig {
     /// The chain's rules.
     pub spec: Arc<ChainSpec>,
@@ -58,6 +57,21 @@ pub struct NodeConfig {
     pub engine: Option<(SocketAddr, JwtSecret)>,
     /// Where JSON-RPC listens, if anywhere.
     pub http: Option<SocketAddr>,
+}
+
+impl std::fmt::Debug for NodeConfig {
+    /// Everything that may be shown, which the key may not.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NodeConfig")
+            .field("listen", &self.listen)
+            .field("peers", &self.peers)
+            .field("peers_max", &self.peers_max)
+            .field("floor", &self.floor)
+            .field("sync_trigger", &self.sync_trigger)
+            .field("engine", &self.engine)
+            .field("http", &self.http)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why a node does not start, or stops.
