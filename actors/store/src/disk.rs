@@ -28,7 +28,7 @@ use crate::{
     audit::{self, CheckProgress, CheckReport, StoreStats},
     backend::Backend,
     bodies::{BodyFiles, FILE_BYTES_MAX},
-    index::{Lookup, SledIndex},
+    index::{Index, Lookup, SledIndex},
     keys::{self, BodiesEnd},
     ledger::{Blocks, Ledger},
     open_error::OpenError,
@@ -85,6 +85,8 @@ impl Disk {
             disk.ledger.found(genesis, chain_id).map_err(failed_store)?;
             sync_dirs(dir, &index_dir).map_err(failed("sync the directory"))?;
         }
+        // a process that was killed may have left the index unsynced, and tip.json is never ahead of it
+        disk.ledger.index.sync().map_err(failed_store)?;
         disk.note_tip().map_err(failed("write tip.json"))?;
         Ok(disk)
     }
