@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{Arc, OnceLock},
 };
@@ -145,14 +146,25 @@ impl Index for SledIndex {
                 None => batch.remove(key.as_slice()),
             }
         }
-        self.breaking(self.db.apply_batch(batch).map_err(sled_error))
+        self.breaking(unwinding(|| self.db.apply_batch(batch)))
     }
 
     fn sync(&self) -> Result<(), StoreError> {
         self.unless_broken()?;
-        self.breaking(self.db.flush().map_err(sled_error))?;
+        self.breaking(unwinding(|| self.db.flush()))?;
         // sled's flush writes the log but never calls fsync on Linux
         self.breaking(self.file.sync_all().map_err(|error| io_error("sync the index", &error)))
+    }
+}
+
+/// Calls into sled, where a panic is a failure like any other: what it was writing may be half done.
+fn unwinding<T>(write: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+    match catch_unwind(AssertUnwindSafe(write)) {
+        Ok(result) => result.map_err(sled_error),
+        Err(panic) => Err(StoreError::Damaged(format!(
+            "the database broke off: {}",
+            crate::disk::first_line(&*panic)
+        ))),
     }
 }
 
@@ -173,5 +185,21 @@ pub(crate) fn sled_error(error: sled::Error) -> StoreError {
             StoreError::Damaged(format!("the index is unreadable: {error}"))
         }
         other => StoreError::Io(format!("the index refuses: {other}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_written_after_a_write_that_panicked() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let index = SledIndex::new(sled::open(dir.path()).unwrap(), dir.path()).unwrap();
+        let error = index.breaking(unwinding::<()>(|| panic!("broken page"))).unwrap_err();
+        assert!(error.to_string().contains("broken page"), "{error}");
+        let error = index.apply(&Entries::from([(vec![1], Some(vec![2]))])).unwrap_err();
+        assert!(error.to_string().contains("start the node again"), "{error}");
+        assert_eq!(index.get(&[1]).unwrap(), None);
     }
 }
