@@ -187,7 +187,7 @@ fn check_block<I: Index, L: BodyLog>(
     moorline_rules::body_matches(&header, &body).map_err(|error| Fault::Body(error.to_string()))
 }
 
-/// Every pointer must lead into a file, and belong to a header.
+/// Every pointer must lead into a file.
 fn check_pointers<I: Index, L: BodyLog>(
     ledger: &Ledger<I, L>,
     files: &BTreeMap<u32, u64>,
