@@ -18,7 +18,7 @@ use std::{
 use moorline_messages::NodeRecord;
 use moorline_rlpx::{eth::VERSIONS, node_id};
 use moorline_rules::ChainSpec;
-use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle, task::JoinSet};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle, task::JoinSet, time::sleep};
 
 use crate::Chain;
 
@@ -28,6 +28,9 @@ pub(crate) use throttle::Throttle;
 
 /// Most connections that a peer keeps at once.
 const MAX_CONNECTIONS: usize = 64;
+
+/// Before the next connection is accepted, after one could not be.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Everything that makes a peer.
 #[derive(Clone)]
@@ -181,7 +184,15 @@ async fn accept(listener: TcpListener, config: Arc<PeerConfig>, counters: Arc<Co
     // dropped with this task, and every connection with it
     let mut sessions = JoinSet::new();
     while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
-        let Ok((stream, from)) = listener.accept().await else { break };
+        let (stream, from) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // a caller that gave up, or no file to spare: neither ends the others' sessions
+                tracing::debug!(%error, "a devnet peer cannot accept a connection");
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
         let open = Open::new(Arc::clone(&counters));
         let config = Arc::clone(&config);
         sessions.spawn(async move {
