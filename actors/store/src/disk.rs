@@ -83,10 +83,10 @@ impl Disk {
         let disk = Self { ledger: Ledger::new(index, bodies), dir: dir.to_owned(), _lock: lock };
         if founded.is_none() {
             disk.ledger.found(genesis, chain_id).map_err(failed_store)?;
-            sync_dirs(dir, &index_dir).map_err(failed("sync the directory"))?;
         }
         // a process that was killed may have left the index unsynced, and tip.json is never ahead of it
         disk.ledger.index.sync().map_err(failed_store)?;
+        sync_dirs(dir, &index_dir).map_err(failed("sync the directory"))?;
         disk.note_tip().map_err(failed("write tip.json"))?;
         Ok(disk)
     }
@@ -314,7 +314,8 @@ fn check_identity(
     Ok(())
 }
 
-/// A new directory's entries have to survive a loss of power as well.
+/// A new directory's entries have to survive a loss of power as well, and whoever founded the store may
+/// have been killed before it synced them.
 fn sync_dirs(dir: &Path, index_dir: &Path) -> io::Result<()> {
     File::open(index_dir)?.sync_all()?;
     File::open(dir)?.sync_all()?;
