@@ -103,8 +103,10 @@ impl Session {
         let error = halves.end(&stop, close_queue, &introduce, &introduction, &events).await;
         draining.cancel();
         let parting = error.disconnect_reason();
-        if let Some(reason) = parting {
-            // fails only when the writer ended first, and then nobody can be told
+        // a writer that ended first can tell nobody, and must not be waited for a second time
+        if let Some(reason) = parting
+            && !halves.writing.is_finished()
+        {
             let _ = farewell.send(reason).await;
             let _ = timeout(timeouts.goodbye, halves.writing).await;
         }

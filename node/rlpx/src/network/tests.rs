@@ -291,6 +291,21 @@ async fn two_nodes_that_ask_for_much_at_once_do_not_wait_for_each_other_for_ever
 }
 
 #[tokio::test]
+async fn a_peer_that_asks_and_does_not_read_is_let_go_and_said_to_be() {
+    let chain = MemoryChain::heavy(2, 1 << 20);
+    let mut config = config(&chain);
+    config.timeouts.write = Duration::from_millis(100);
+    let mut node = Node::with(config, &chain);
+    let (_, mut peer) = node.met(&chain).await;
+    // more than the network holds
+    for request_id in 0..24 {
+        let hashes = vec![chain.hash(1), chain.hash(2)];
+        peer.say(EthMessage::GetBlockBodies { request_id, hashes }).await;
+    }
+    assert_eq!(node.closed().await, CloseReason::Silent("a write"));
+}
+
+#[tokio::test]
 async fn garbage_before_the_handshake_troubles_nobody() {
     let chain = MemoryChain::of(1);
     let mut node = Node::start(&chain);
