@@ -142,8 +142,11 @@ async fn ids_that_do_not_exist_are_a_breach_and_unassigned_base_ids_are_skipped(
 }
 
 #[tokio::test]
-async fn a_ping_with_a_body_is_a_breach() {
+async fn a_ping_with_a_body_is_a_breach_and_one_without_even_a_list_is_not() {
     let (mut a, mut b) = pair().await;
+    for (bare, message) in [([0x02, 0x00], Message::Ping), ([0x03, 0x00], Message::Pong)] {
+        assert_eq!(carry(a.write_raw_frame(&bare), &mut b).await.unwrap(), message);
+    }
     let ping = [0x02, 0x02, 0x04, 0xc1, 0x01];
     let refused = carry(a.write_raw_frame(&ping), &mut b).await.unwrap_err();
     assert_eq!(refused, ConnectionError::P2p(p2p::P2pError::PingBody));
