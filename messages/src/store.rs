@@ -229,7 +229,7 @@ pub enum StoreQuery {
         /// Stop once this many bytes are gathered.
         budget_bytes: usize,
     },
-    /// Bodies, in the order asked for, stopping at the first that is missing.
+    /// Bodies of canonical blocks, in the order asked for, stopping at the first that is missing.
     Bodies {
         /// The blocks' hashes; the store caps them at 1,024.
         hashes: Vec<B256>,

@@ -221,6 +221,10 @@ impl<I: Index, L: BodyLog> Ledger<I, L> {
             if gathered_bytes >= budget_bytes {
                 break;
             }
+            // what no head has been named over may be invalid, and is not handed on
+            if self.canonical_number(*hash)?.is_none() {
+                break;
+            }
             let Some(body) = self.body(*hash)? else { break };
             gathered_bytes = gathered_bytes.saturating_add(body.weight_bytes());
             bodies.push(body);

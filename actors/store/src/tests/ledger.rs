@@ -242,7 +242,7 @@ fn headers_are_served_as_peers_ask_for_them() {
 #[test]
 fn bodies_are_served_up_to_the_first_that_is_missing_within_the_budget() {
     let (store, blocks) = (memory(), chain(5));
-    commit(&store, whole(&blocks[..4]));
+    commit(&store, canonical(&blocks[..4]));
     let hashes: Vec<_> = blocks.iter().map(|block| block.header.hash()).collect();
     let ask = |hashes: &[B256], budget_bytes| {
         let query = StoreQuery::Bodies { hashes: hashes.to_vec(), budget_bytes };
@@ -253,6 +253,10 @@ fn bodies_are_served_up_to_the_first_that_is_missing_within_the_budget() {
     assert_eq!(ask(&hashes, usize::MAX).len(), 4);
     assert_eq!(ask(&hashes, 70_000).len(), 1);
     assert_eq!(ask(&hashes, 75_000).len(), 2);
+    // a stored block that no head was named over may be invalid
+    let branch = chain_above(&blocks[1].header, 1, 1);
+    commit(&store, whole(&branch));
+    assert!(ask(&[branch[0].header.hash()], usize::MAX).is_empty());
 }
 
 #[test]
