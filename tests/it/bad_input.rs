@@ -4,7 +4,8 @@ use std::{fs, net::TcpListener, time::Duration};
 
 use alloy_primitives::B256;
 use moorline_devnet::{Behaviour, Profile};
-use moorline_messages::NodeRecord;
+use moorline_messages::{Body, NodeRecord};
+use moorline_rules::block_rlp;
 use moorline_tests::{Child, Finished, World, finish, peer_args, run};
 
 use crate::MOORLINE;
@@ -234,6 +235,20 @@ fn a_chain_file_that_is_cut_off_or_altered_is_named_with_the_place() {
     altered[last] ^= 1;
     fs::write(world.path("altered.rlp"), altered).unwrap();
     assert_eq!(verify(&world.arg("altered.rlp")).code(), Some(1));
+}
+
+#[test]
+fn genesis_blocks_over_and_over_are_left_out_however_many() {
+    let world = World::new(Profile::Empty, 3);
+    let body = Body { withdrawals: Some(Vec::new()), ommers: Body::NO_OMMERS, ..Body::default() };
+    let genesis = block_rlp(world.spec.genesis(), &body);
+    let mut bytes = genesis.repeat(30_000);
+    bytes.extend(world.file());
+    fs::write(world.path("long.rlp"), bytes).unwrap();
+    let done =
+        run(MOORLINE, &["chain", "verify", "--chain", &world.genesis(), &world.arg("long.rlp")]);
+    assert_eq!(done.code(), Some(0), "{}", done.stderr);
+    assert!(done.stdout.starts_with("3 blocks are right"), "{}", done.stdout);
 }
 
 #[test]

@@ -75,21 +75,22 @@ struct Checked<'a> {
 }
 
 impl<'a> Checked<'a> {
-    fn open(spec: &'a ChainSpec, parent: Arc<SealedHeader>, file: &'a Path) -> Result<Self> {
+    fn open(spec: &'a ChainSpec, file: &'a Path) -> Result<Self> {
         let bytes = fs::read(file).wrap_err_with(|| format!("cannot read {}", file.display()))?;
+        let parent = Arc::clone(spec.genesis());
         Ok(Self { spec, reader: BlockReader::new(bytes.into()), parent, file })
     }
 
     fn next(&mut self) -> Result<Option<Block>> {
         let shown = self.file.display();
-        let Some(block) = self.reader.next() else { return Ok(None) };
+        let genesis = self.spec.genesis().hash();
+        // exports of other clients begin with the genesis block
+        let is_genesis = |block: &Block| block.header.hash() == genesis;
+        let next = self.reader.find(|block| !block.as_ref().is_ok_and(is_genesis));
+        let Some(block) = next else { return Ok(None) };
         let block = block.wrap_err_with(|| {
             format!("{shown} is damaged or cut off after block {}", self.parent.number)
         })?;
-        // exports of other clients begin with the genesis block
-        if block.header.hash() == self.spec.genesis().hash() {
-            return self.next();
-        }
         let name = block.num_hash();
         if block.header.parent_hash != self.parent.hash() {
             bail!(
@@ -110,7 +111,7 @@ impl<'a> Checked<'a> {
 
 fn verify(chain: &str, file: &Path) -> Result<()> {
     let spec = spec_of(chain)?;
-    let mut blocks = Checked::open(&spec, Arc::clone(spec.genesis()), file)?;
+    let mut blocks = Checked::open(&spec, file)?;
     let mut count = 0_u64;
     while blocks.next()?.is_some() {
         count = count.saturating_add(1);
@@ -124,7 +125,7 @@ fn verify(chain: &str, file: &Path) -> Result<()> {
 fn import(common: &CommonArgs, file: &Path) -> Result<()> {
     let settings = Settings::of_common(common)?;
     let spec = settings.spec()?;
-    let mut blocks = Checked::open(&spec, Arc::clone(spec.genesis()), file)?;
+    let mut blocks = Checked::open(&spec, file)?;
     let disk = DataDir::new(&settings.datadir).open(&settings.chain, &spec)?;
     let stored = status(&disk)?;
     if stored.earliest > 1 && stored.tip.number > 0 {
