@@ -21,7 +21,7 @@ use eyre::{Context, Result, bail, eyre};
 use moorline_rules::ChainSpec;
 use moorline_store::Disk;
 
-use crate::config::spec_of;
+use crate::{config::spec_of, whole_file::write_whole};
 
 /// A data directory.
 #[derive(Clone, Debug)]
@@ -45,7 +45,9 @@ impl DataDir {
             Some(_) => chain.to_owned(),
             None => fs::read_to_string(chain).wrap_err("cannot read the genesis file again")?,
         };
-        fs::write(self.0.join("chain"), text).wrap_err("cannot write to the data directory")?;
+        write_whole(&self.0.join("chain"), |path| {
+            fs::write(path, text).wrap_err("cannot write to the data directory")
+        })?;
         Ok(Arc::new(disk))
     }
 
