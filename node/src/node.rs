@@ -147,7 +147,7 @@ impl Node {
         let inbound_max = peers.inbound_max;
         let (events_in, events_out) = mpsc::channel(SESSION_EVENTS_MAX);
         let store = Arc::new(ToldStore { disk: config.store, all: reporters.all.clone() });
-        let mut wired =
+        let (wired, session_commands) =
             wiring::wire(Actors { tree, budget: Budget::default(), peers, store }, &reporters)?;
         let edges = Edges {
             spec: &spec,
@@ -163,8 +163,7 @@ impl Node {
                 return Err(error);
             }
         };
-        let commands = std::mem::replace(&mut wired.session_commands, closed_inbox());
-        tokio::spawn(bridge::commands(commands, network.commands.clone()));
+        tokio::spawn(bridge::commands(session_commands, network.commands.clone()));
         let session_events = wired.session_events.clone();
         tokio::spawn(bridge::events(
             events_out,
@@ -275,12 +274,6 @@ fn reachable(mut record: NodeRecord) -> NodeRecord {
         record.addr.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
     }
     record
-}
-
-/// An inbox that nobody writes to.
-fn closed_inbox() -> moorline_kit::Inbox<SessionCommand> {
-    let limit = moorline_kit::Limit::new(1, 1);
-    moorline_kit::Port::channel("closed", limit).1
 }
 
 fn client_version() -> String {

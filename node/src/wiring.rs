@@ -39,7 +39,6 @@ pub(crate) struct Wired {
     pub(crate) tree: TreePort,
     pub(crate) store: StorePort,
     pub(crate) session_events: Port<SessionEvent>,
-    pub(crate) session_commands: Inbox<SessionCommand>,
     pub(crate) crashers: Crashers,
     pub(crate) stops: Stops,
     /// Dropping an arbiter's owner does not end it; stopping it does.
@@ -94,8 +93,12 @@ impl Wired {
     }
 }
 
-/// Builds the four actors. Must be called on an actix system.
-pub(crate) fn wire(config: Actors, reporters: &Reporters) -> Result<Wired, ArbiterStopped> {
+/// Builds the four actors, and the inbox of what they order of the devp2p edge. Must be called on an
+/// actix system.
+pub(crate) fn wire(
+    config: Actors,
+    reporters: &Reporters,
+) -> Result<(Wired, Inbox<SessionCommand>), ArbiterStopped> {
     let tree = Slot::<TreeActor>::new(ActorName::Tree);
     let downloader = Slot::<DownloaderActor>::new(ActorName::Downloader);
     let peer_manager = Slot::<PeerManagerActor>::new(ActorName::PeerManager);
@@ -138,7 +141,6 @@ pub(crate) fn wire(config: Actors, reporters: &Reporters) -> Result<Wired, Arbit
         tree: tree.port("consensus client", BLOCKS),
         store: store.port("store queries", SMALL),
         session_events: peer_manager.port("session events", BLOCKS),
-        session_commands,
         crashers: Crashers([
             (ActorName::Tree, tree.port("orders", ORDERS)),
             (ActorName::Downloader, downloader.port("orders", ORDERS)),
@@ -171,5 +173,5 @@ pub(crate) fn wire(config: Actors, reporters: &Reporters) -> Result<Wired, Arbit
         DownloaderActor::new(DownloaderConfig { spec, budget }, downloader_ports)
     })?;
     tree.start(for_tree, policy, news_of_tree, move || TreeActor::new(tree_config, tree_ports))?;
-    Ok(wired)
+    Ok((wired, session_commands))
 }
