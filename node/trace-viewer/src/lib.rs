@@ -1,0 +1,1 @@
+//! The viewer of traces: a page and a terminal.
