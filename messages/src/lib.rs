@@ -27,6 +27,8 @@ mod lifecycle;
 mod peer;
 mod session;
 mod store;
+mod trace;
+mod traced;
 mod tree;
 mod weigh;
 
@@ -44,6 +46,10 @@ pub use session::{
 pub use store::{
     FoundBlock, Span, StoreAnswer, StoreBatch, StoreError, StoreOutcome, StoreQuery, StoreRequest,
     StoreStatus, StoredBlock, StoredState,
+};
+pub use trace::{
+    Lane, RefusedBecause, TraceBlocks, TraceEvent, TraceId, TraceKey, TracePort, TraceRecord,
+    Traced,
 };
 pub use tree::{TreeEvent, TreeReport, TreeRequest, TreeTarget, TreeVerdict};
 pub use weigh::Weigh;

@@ -98,8 +98,12 @@ pub enum TraceBlocks {
     List(Arc<[BlockNumHash]>),
 }
 
-/// Most blocks that a message names one by one in a trace.
-const BLOCKS_MAX: usize = 1_024;
+/// Most hashes of a chain that a message names one by one in a trace.
+const CHAIN_MAX: usize = 1_024;
+
+/// Most blocks that are not a run that a message names one by one. Beyond, it names all between the
+/// lowest and the highest.
+const LIST_MAX: usize = 256;
 
 impl TraceBlocks {
     /// Headers from the highest down, hash by hash as far as each names the next as its parent. Where
@@ -109,9 +113,9 @@ impl TraceBlocks {
         if headers.len() == 1 {
             return Self::One(BlockNumHash::of(top));
         }
-        let mut hashes = Vec::with_capacity(headers.len().min(BLOCKS_MAX));
+        let mut hashes = Vec::with_capacity(headers.len().min(CHAIN_MAX));
         let mut expected = top.hash();
-        for header in headers.iter().take(BLOCKS_MAX) {
+        for header in headers.iter().take(CHAIN_MAX) {
             if header.hash() != expected {
                 break;
             }
@@ -129,21 +133,17 @@ impl TraceBlocks {
         Self::between(BlockNumHash::of(first), BlockNumHash::of(last), headers.len())
     }
 
-    /// Blocks in any order: as a run when they are consecutive heights, else one by one.
-    pub fn of(blocks: &[BlockNumHash]) -> Self {
-        let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else {
-            return Self::None;
-        };
-        let falls = first.number >= last.number;
-        let consecutive = blocks.windows(2).all(|pair| match pair {
-            [a, b] if falls => b.number.checked_add(1) == Some(a.number),
-            [a, b] => a.number.checked_add(1) == Some(b.number),
-            _ => true,
-        });
-        if consecutive {
-            return Self::between(*first, *last, blocks.len());
+    /// Blocks in any order: as a run when their heights are consecutive, else one by one.
+    pub fn of(mut blocks: Vec<BlockNumHash>) -> Self {
+        blocks.sort_unstable_by(|a, b| b.cmp(a));
+        blocks.dedup();
+        let (Some(top), Some(low)) = (blocks.first(), blocks.last()) else { return Self::None };
+        let consecutive =
+            blocks.is_sorted_by(|higher, lower| lower.number.checked_add(1) == Some(higher.number));
+        if consecutive || blocks.len() > LIST_MAX {
+            return Self::between(*top, *low, blocks.len());
         }
-        Self::List(blocks.iter().take(BLOCKS_MAX).copied().collect())
+        Self::List(blocks.into())
     }
 
     fn between(first: BlockNumHash, last: BlockNumHash, len: usize) -> Self {

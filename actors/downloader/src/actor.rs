@@ -6,10 +6,10 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Supervised,
     fut::wrap_future,
 };
-use moorline_kit::{Alarm, Ask, Crash, Envelope, Outlet, Stop};
+use moorline_kit::{Alarm, Ask, Crash, Envelope, Handling, Outlet, Stop};
 use moorline_messages::{
-    ActorName, DownloadOutcome, FetchOutcome, FetchRequest, FetchedItems, Lifecycle, PeerReport,
-    RequestId, StoreOutcome, StoreRequest, TreeEvent,
+    ActorName, Body, DownloadOutcome, FetchError, FetchOutcome, FetchRequest, FetchedItems,
+    Lifecycle, PeerId, PeerReport, RequestId, StoreOutcome, StoreRequest, TreeEvent,
 };
 use moorline_rules::{ChainSpec, body::key_of};
 
@@ -76,8 +76,8 @@ impl DownloaderActor {
             self.reports.retry_in(),
             self.store.retry_in(),
         ];
-        let retry = retry.into_iter().flatten().min().and_then(|wait| now.checked_add(wait));
-        let core = self.core.next_wakeup(now).map(|(at, _)| at);
+        let retry = retry.into_iter().flatten().min().and_then(moorline_kit::retry_at);
+        let core = self.core.next_wakeup(now);
         self.alarm.set(ctx, core.into_iter().chain(retry).min(), Self::ring);
     }
 
@@ -110,22 +110,25 @@ impl DownloaderActor {
     }
 
     /// Computes the keys of bodies where the work does not hold up the mailbox.
-    fn prove_bodies(&self, outcome: FetchOutcome, ctx: &mut Context<Self>) {
-        let FetchOutcome { id: fetch, peer: Some(peer), result: Ok(FetchedItems::Bodies(bodies)) } =
-            outcome
-        else {
-            return;
-        };
+    fn prove_bodies(
+        (fetch, peer): (RequestId, PeerId),
+        bodies: Vec<Arc<Body>>,
+        handling: Handling,
+        ctx: &mut Context<Self>,
+    ) {
         let keys = tokio::task::spawn_blocking(move || {
             bodies.into_iter().map(|body| (key_of(&body), body)).collect()
         });
-        ctx.spawn(wrap_future::<_, Self>(keys).map(move |keys, actor, ctx| match keys {
-            Ok(bodies) => actor.step(Input::Bodies { fetch, peer, bodies }, ctx),
-            Err(error) => {
-                tracing::warn!(%error, "the proof of an answer was abandoned");
-                let error = moorline_messages::FetchError::Disconnected;
-                actor.step(Input::FetchFailed { fetch, peer: Some(peer), error }, ctx);
-            }
+        ctx.spawn(wrap_future::<_, Self>(keys).map(move |keys, actor, ctx| {
+            let input = match keys {
+                Ok(bodies) => Input::Bodies { fetch, peer, bodies },
+                Err(error) => {
+                    tracing::warn!(%error, "the proof of an answer was abandoned");
+                    let error = FetchError::Disconnected;
+                    Input::FetchFailed { fetch, peer: Some(peer), error }
+                }
+            };
+            handling.enter(|| actor.step(input, ctx));
         }));
     }
 }
@@ -155,8 +158,7 @@ impl Handler<Envelope<TreeEvent>> for DownloaderActor {
     type Result = ();
 
     fn handle(&mut self, envelope: Envelope<TreeEvent>, ctx: &mut Context<Self>) {
-        let TreeEvent::Download(request) = envelope.open();
-        self.step(Input::Request(request), ctx);
+        envelope.handle(|TreeEvent::Download(request)| self.step(Input::Request(request), ctx));
     }
 }
 
@@ -164,18 +166,18 @@ impl Handler<Envelope<FetchOutcome>> for DownloaderActor {
     type Result = ();
 
     fn handle(&mut self, envelope: Envelope<FetchOutcome>, ctx: &mut Context<Self>) {
-        let outcome = envelope.open();
-        let (fetch, peer) = (outcome.id, outcome.peer);
-        match (outcome.result, peer) {
+        let (FetchOutcome { id: fetch, peer, result }, handling) = envelope.part();
+        let input = match (result, peer) {
+            (Ok(FetchedItems::Bodies(bodies)), Some(peer)) => {
+                return Self::prove_bodies((fetch, peer), bodies, handling, ctx);
+            }
             (Ok(FetchedItems::Headers(headers)), Some(peer)) => {
-                self.step(Input::Headers { fetch, peer, headers }, ctx);
+                Input::Headers { fetch, peer, headers }
             }
-            (result @ Ok(FetchedItems::Bodies(_)), Some(_)) => {
-                self.prove_bodies(FetchOutcome { id: fetch, peer, result }, ctx);
-            }
-            (Err(error), peer) => self.step(Input::FetchFailed { fetch, peer, error }, ctx),
-            (Ok(_), None) => {}
-        }
+            (Err(error), peer) => Input::FetchFailed { fetch, peer, error },
+            (Ok(_), None) => return,
+        };
+        handling.enter(|| self.step(input, ctx));
     }
 }
 
@@ -183,12 +185,13 @@ impl Handler<Envelope<StoreOutcome>> for DownloaderActor {
     type Result = ();
 
     fn handle(&mut self, envelope: Envelope<StoreOutcome>, ctx: &mut Context<Self>) {
-        let outcome = envelope.open();
-        if let StoreOutcome::Failed { request, error } = &outcome {
-            // the store says it loudly itself
-            tracing::debug!(%request, %error, "the store could not do it, trying again");
-        }
-        self.step(Input::Stored(outcome), ctx);
+        envelope.handle(|outcome| {
+            if let StoreOutcome::Failed { request, error } = &outcome {
+                // the store says it loudly itself
+                tracing::debug!(%request, %error, "the store could not do it, trying again");
+            }
+            self.step(Input::Stored(outcome), ctx);
+        });
     }
 }
 
@@ -196,8 +199,9 @@ impl Handler<Envelope<Lifecycle>> for DownloaderActor {
     type Result = ();
 
     fn handle(&mut self, envelope: Envelope<Lifecycle>, ctx: &mut Context<Self>) {
-        let Lifecycle::Restarted { actor, .. } = envelope.open();
-        self.step(Input::Restarted(actor), ctx);
+        envelope.handle(|Lifecycle::Restarted { actor, .. }| {
+            self.step(Input::Restarted(actor), ctx);
+        });
     }
 }
 
@@ -206,10 +210,12 @@ impl Handler<Envelope<Ask<Stop, ()>>> for DownloaderActor {
 
     /// The store writes whatever it was told before it was told to stop.
     fn handle(&mut self, envelope: Envelope<Ask<Stop, ()>>, ctx: &mut Context<Self>) {
-        let (Stop, replier) = envelope.open().open();
-        self.step(Input::Stopping, ctx);
-        replier.answer(());
-        ctx.stop();
+        envelope.handle(|ask| {
+            let (Stop, replier) = ask.open();
+            self.step(Input::Stopping, ctx);
+            replier.answer(());
+            ctx.stop();
+        });
     }
 }
 
@@ -217,6 +223,6 @@ impl Handler<Envelope<Crash>> for DownloaderActor {
     type Result = ();
 
     fn handle(&mut self, envelope: Envelope<Crash>, _: &mut Context<Self>) {
-        envelope.open().strike(ActorName::Downloader)
+        envelope.handle(|crash| crash.strike(ActorName::Downloader))
     }
 }

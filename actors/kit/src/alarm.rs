@@ -4,6 +4,8 @@ use std::time::Instant;
 
 use actix::{Actor, AsyncContext, Context, SpawnHandle};
 
+use crate::{Cause, trace};
+
 /// Wakes a shell when its core next wants to be woken.
 ///
 /// Setting it to a later moment than it is set to leaves it alone: the core is asked again when it
@@ -14,16 +16,16 @@ pub struct Alarm {
 }
 
 impl Alarm {
-    /// Rings at `at` at the latest, by calling `ring`. `None` leaves it as it is.
+    /// Rings at `at` at the latest, by calling `ring`, for the reason given. `None` leaves it as it is.
     pub fn set<A>(
         &mut self,
         ctx: &mut Context<A>,
-        at: Option<Instant>,
+        at: Option<(Instant, &'static str)>,
         ring: fn(&mut A, &mut Context<A>),
     ) where
         A: Actor<Context = Context<A>>,
     {
-        let Some(at) = at else { return };
+        let Some((at, reason)) = at else { return };
         if let Some((earlier, handle)) = self.set {
             if earlier <= at {
                 return;
@@ -31,7 +33,11 @@ impl Alarm {
             ctx.cancel_future(handle);
         }
         let wait = at.saturating_duration_since(crate::now());
-        self.set = Some((at, ctx.run_later(wait, ring)));
+        let set_by = Cause::here();
+        let handle = ctx.run_later(wait, move |actor, ctx| {
+            trace::ring(set_by, reason, || ring(actor, ctx));
+        });
+        self.set = Some((at, handle));
     }
 
     /// Must be called first thing when it rings, and after a restart, which cancels every timer.

@@ -1,6 +1,8 @@
 //! Questions that want an answer. For edges and tests: an actor tells, and is told.
 
-use moorline_messages::Weigh;
+use std::borrow::Cow;
+
+use moorline_messages::{TraceKey, Traced, Weigh};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
@@ -23,6 +25,24 @@ impl<Q, A> Ask<Q, A> {
 impl<Q: Weigh, A> Weigh for Ask<Q, A> {
     fn weight_bytes(&self) -> usize {
         self.question.weight_bytes()
+    }
+}
+
+impl<Q: Traced, A> Traced for Ask<Q, A> {
+    fn label(&self) -> &'static str {
+        self.question.label()
+    }
+
+    fn key(&self) -> TraceKey {
+        self.question.key()
+    }
+
+    fn note(&self) -> Option<Cow<'static, str>> {
+        self.question.note()
+    }
+
+    fn is_trouble(&self) -> bool {
+        self.question.is_trouble()
     }
 }
 
@@ -57,7 +77,7 @@ pub enum AskError {
 
 impl<Q, A> Port<Ask<Q, A>>
 where
-    Q: Weigh + Send + 'static,
+    Q: Traced + Send + 'static,
     A: Send + 'static,
 {
     /// Asks, and waits: for room in the port, and for the answer.

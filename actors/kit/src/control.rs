@@ -1,6 +1,6 @@
 //! The two orders every actor takes from whoever runs it.
 
-use moorline_messages::{ActorName, Weigh};
+use moorline_messages::{ActorName, Traced, Weigh};
 
 /// The question that ends an actor: finish what you promised, then answer. An actor that answered has
 /// nothing left to write or to say.
@@ -10,6 +10,12 @@ pub struct Stop;
 impl Weigh for Stop {
     fn weight_bytes(&self) -> usize {
         0
+    }
+}
+
+impl Traced for Stop {
+    fn label(&self) -> &'static str {
+        "Stop"
     }
 }
 
@@ -31,5 +37,11 @@ impl Crash {
 impl Weigh for Crash {
     fn weight_bytes(&self) -> usize {
         0
+    }
+}
+
+impl Traced for Crash {
+    fn label(&self) -> &'static str {
+        "Crash"
     }
 }

@@ -12,6 +12,8 @@
 //! - [`Ask`], for edges and tests; [`Stop`], which is acknowledged; [`Crash`], which is not.
 //! - [`Alarm`] and [`Outlet`]: the two things every shell needs beside its core, one timer and a place
 //!   for what a full port gave back.
+//! - [`Tracer`]: every message that is told, handled, dropped or refused, every timer, panic and restart
+//!   leaves a record with its cause, in one place: the port and its [`Envelope`].
 //! - `Probe` and `paused` (feature `testing`): the far end of a port, held by a test, and a clock that
 //!   stands still.
 //!
@@ -21,6 +23,7 @@
 mod alarm;
 mod ask;
 mod control;
+mod envelope;
 mod outlet;
 mod panic_note;
 mod port;
@@ -30,20 +33,28 @@ mod slot;
 mod supervise;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 pub use alarm::Alarm;
 pub use ask::{Ask, AskError, Replier};
 pub use control::{Crash, Stop};
+pub use envelope::{Envelope, Handling};
 pub use outlet::Outlet;
 pub use panic_note::keep_panics_to_one_line;
-pub use port::{Envelope, Inbox, Limit, Port, Refused};
+pub use port::{Inbox, Limit, Port, Refused};
 #[cfg(any(test, feature = "testing"))]
 pub use probe::{Probe, paused};
 pub use slot::{ArbiterStopped, Slot};
 pub use supervise::{GaveUp, RestartPolicy, Watchers};
+pub use trace::{BusyLanes, Cause, Recorder, Tracer};
 
 /// The time, as every shell tells it to its core. Follows tokio's clock, so a test that pauses that
 /// clock controls this one.
 pub fn now() -> std::time::Instant {
     tokio::time::Instant::now().into_std()
+}
+
+/// When to try a full port again, and why, as [`Alarm::set`] takes it.
+pub fn retry_at(wait: std::time::Duration) -> Option<(std::time::Instant, &'static str)> {
+    now().checked_add(wait).map(|at| (at, "a full port is tried again"))
 }

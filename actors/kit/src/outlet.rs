@@ -2,9 +2,9 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use moorline_messages::Weigh;
+use moorline_messages::Traced;
 
-use crate::{Port, Refused};
+use crate::{Cause, Port, Refused};
 
 /// Messages that may wait in an outlet.
 const WAITING_ITEMS_MAX: usize = 4_096;
@@ -20,10 +20,11 @@ const RETRY: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub struct Outlet<M: Send + 'static> {
     port: Port<M>,
-    waiting: VecDeque<M>,
+    /// Each with the cause that it was told for.
+    waiting: VecDeque<(Cause, M)>,
 }
 
-impl<M: Weigh + Send + 'static> Outlet<M> {
+impl<M: Traced + Send + 'static> Outlet<M> {
     /// An outlet in front of a port.
     pub const fn new(port: Port<M>) -> Self {
         Self { port, waiting: VecDeque::new() }
@@ -47,7 +48,7 @@ impl<M: Weigh + Send + 'static> Outlet<M> {
 
     fn hold(&mut self, message: M) {
         if self.waiting.len() < WAITING_ITEMS_MAX {
-            self.waiting.push_back(message);
+            self.waiting.push_back((Cause::here(), message));
         } else {
             tracing::warn!(port = self.port.name(), "the port stays full, a message is lost");
         }
@@ -55,11 +56,11 @@ impl<M: Weigh + Send + 'static> Outlet<M> {
 
     /// Tells what waits, as far as the port has room.
     pub fn flush(&mut self) {
-        while let Some(message) = self.waiting.pop_front() {
-            match self.port.tell(message) {
+        while let Some((cause, message)) = self.waiting.pop_front() {
+            match cause.scope(|| self.port.try_tell(message)) {
                 Ok(()) => {}
                 Err(Refused::Full(message)) => {
-                    self.waiting.push_front(message);
+                    self.waiting.push_front((cause, message));
                     return;
                 }
                 Err(Refused::Closed(_)) => self.waiting.clear(),

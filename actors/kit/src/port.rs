@@ -2,17 +2,23 @@
 
 use std::{fmt, sync::Arc};
 
-use actix::{Message, Recipient};
-use moorline_messages::Weigh;
+use actix::Recipient;
+use moorline_messages::{Lane, RefusedBecause, Traced};
 use thiserror::Error;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::{
+    Tracer,
+    envelope::{Envelope, Permit},
+    trace::TracedPort,
+};
 
 /// How much may wait in a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
     /// Messages.
     pub items: usize,
-    /// Bytes, as [`Weigh`] counts them. A single heavier message is let through alone.
+    /// Bytes, as [`moorline_messages::Weigh`] counts them. A single heavier message is let through alone.
     pub bytes: usize,
 }
 
@@ -22,35 +28,6 @@ impl Limit {
         let most = u32::MAX as usize >> 3;
         Self { items: items.clamp(1, most), bytes: bytes.clamp(1, most) }
     }
-}
-
-/// A message on its way, and the place it takes up.
-#[derive(Debug)]
-pub struct Envelope<M> {
-    body: M,
-    _permit: Permit,
-}
-
-#[derive(Debug)]
-struct Permit {
-    _item: OwnedSemaphorePermit,
-    _bytes: Option<OwnedSemaphorePermit>,
-}
-
-impl<M> Envelope<M> {
-    /// Takes the message out and frees its place in the queue.
-    pub fn open(self) -> M {
-        self.body
-    }
-
-    /// Looks at the message without freeing its place.
-    pub const fn peek(&self) -> &M {
-        &self.body
-    }
-}
-
-impl<M: Send + 'static> Message for Envelope<M> {
-    type Result = ();
 }
 
 /// A message that could not be told, given back.
@@ -85,6 +62,9 @@ pub struct Port<M: Send + 'static> {
     items: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     limit: Limit,
+    /// Who speaks, in a trace, when no actor does.
+    outside: Lane,
+    trace: Option<Arc<TracedPort>>,
 }
 
 impl<M: Send + 'static> Clone for Port<M> {
@@ -95,6 +75,8 @@ impl<M: Send + 'static> Clone for Port<M> {
             items: Arc::clone(&self.items),
             bytes: Arc::clone(&self.bytes),
             limit: self.limit,
+            outside: self.outside,
+            trace: self.trace.clone(),
         }
     }
 }
@@ -105,14 +87,16 @@ impl<M: Send + 'static> fmt::Debug for Port<M> {
     }
 }
 
-impl<M: Weigh + Send + 'static> Port<M> {
+impl<M: Traced + Send + 'static> Port<M> {
     /// A port that leads to an actor.
     pub(crate) fn to_actor(
         name: &'static str,
         recipient: Recipient<Envelope<M>>,
         limit: Limit,
+        (tracer, to): (&Tracer, Lane),
     ) -> Self {
-        Self::with_sink(name, Sink::Actor(recipient), limit)
+        let port = Self::with_sink(name, Sink::Actor(recipient), limit);
+        port.traced(tracer, to)
     }
 
     /// A port that leads to whoever holds the inbox: an edge's task, or a test.
@@ -129,11 +113,33 @@ impl<M: Weigh + Send + 'static> Port<M> {
             items: Arc::new(Semaphore::new(limit.items)),
             bytes: Arc::new(Semaphore::new(limit.bytes)),
             limit,
+            outside: Lane::Node,
+            trace: None,
         }
+    }
+
+    /// The same port, whose traffic is recorded as going to `to`.
+    #[must_use]
+    pub fn traced(mut self, tracer: &Tracer, to: Lane) -> Self {
+        self.trace = tracer.port(self.name, to, self.limit, &self.items);
+        self
+    }
+
+    /// The same port, in the hands of somebody outside: in a trace, what no actor says comes from
+    /// there.
+    #[must_use]
+    pub const fn held_by(mut self, outside: Lane) -> Self {
+        self.outside = outside;
+        self
     }
 
     /// Tells it now or gives it back.
     pub fn tell(&self, message: M) -> Result<(), Refused<M>> {
+        self.try_tell(message).inspect_err(|refused| self.record_refusal(refused))
+    }
+
+    /// Tells it now or gives it back, and leaves no record of the latter: for whoever tries again.
+    pub(crate) fn try_tell(&self, message: M) -> Result<(), Refused<M>> {
         if self.is_closed() {
             return Err(Refused::Closed(message));
         }
@@ -147,7 +153,17 @@ impl<M: Weigh + Send + 'static> Port<M> {
                 Err(_) => return Err(Refused::Full(message)),
             },
         };
-        self.deliver(message, Permit { _item: item, _bytes: bytes })
+        self.deliver(message, Permit::new(item, bytes))
+    }
+
+    fn record_refusal(&self, refused: &Refused<M>) {
+        let Some(trace) = &self.trace else { return };
+        match refused {
+            Refused::Full(message) => trace.refused(self.outside, message, RefusedBecause::Full),
+            Refused::Closed(message) => {
+                trace.refused(self.outside, message, RefusedBecause::Closed);
+            }
+        }
     }
 
     /// Tells it as soon as there is room. For edges and tests; actors never wait.
@@ -162,7 +178,7 @@ impl<M: Weigh + Send + 'static> Port<M> {
                 Err(_) => return Err(Refused::Closed(message)),
             },
         };
-        self.deliver(message, Permit { _item: item, _bytes: bytes })
+        self.deliver(message, Permit::new(item, bytes))
     }
 
     fn weigh(&self, message: &M) -> u32 {
@@ -173,7 +189,8 @@ impl<M: Weigh + Send + 'static> Port<M> {
         if self.is_closed() {
             return Err(Refused::Closed(body));
         }
-        let envelope = Envelope { body, _permit: permit };
+        let trail = self.trace.as_ref().map(|trace| trace.sent(self.outside, &body));
+        let envelope = Envelope::new(body, permit, trail);
         match &*self.sink {
             // the permit in hand is the bound that actix's own do_send lacks
             #[allow(clippy::disallowed_methods)]
@@ -182,7 +199,7 @@ impl<M: Weigh + Send + 'static> Port<M> {
                 Ok(())
             }
             Sink::Channel(sender) => {
-                sender.send(envelope).map_err(|error| Refused::Closed(error.0.open()))
+                sender.send(envelope).map_err(|error| Refused::Closed(error.0.discard()))
             }
         }
     }

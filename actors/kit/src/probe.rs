@@ -2,7 +2,7 @@
 
 use std::{fmt::Debug, time::Duration};
 
-use moorline_messages::Weigh;
+use moorline_messages::Traced;
 
 use crate::{Envelope, Inbox, Limit, Port};
 
@@ -15,7 +15,7 @@ pub struct Probe<M> {
     inbox: Inbox<M>,
 }
 
-impl<M: Weigh + Debug + Send + 'static> Probe<M> {
+impl<M: Traced + Debug + Send + 'static> Probe<M> {
     /// A probe and the port that leads to it.
     pub fn new(limit: Limit) -> (Port<M>, Self) {
         let (port, inbox) = Port::channel("probe", limit);

@@ -9,10 +9,10 @@ use std::{
 };
 
 use actix::{Actor, Context, Supervised, dev::ContextFut};
-use moorline_messages::{ActorName, Lifecycle};
+use moorline_messages::{ActorName, Lifecycle, TraceEvent, TraceId};
 use tokio::sync::mpsc;
 
-use crate::{Port, panic_note};
+use crate::{Port, Tracer, panic_note, trace};
 
 /// How often and how fast an actor is rebuilt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,13 +62,16 @@ pub(crate) async fn supervise<A>(
     mut running: ContextFut<A, Context<A>>,
     policy: RestartPolicy,
     watchers: Watchers,
+    tracer: Tracer,
 ) where
     A: Actor<Context = Context<A>> + Supervised,
 {
     let mut restarts = Restarts::new(policy);
-    let mut incarnation: u32 = 0;
-    while let Err(mut panic) = run_to_end(&mut running).await {
+    let mut life = Life { name, incarnation: 0, tracer };
+    let mut first_cause = life.started();
+    while let Err(mut panic) = life.run_to_end(&mut running, first_cause).await {
         loop {
+            life.panicked(&panic);
             let Some(backoff) = restarts.next_backoff(crate::now()) else {
                 tracing::error!(actor = %name, %panic, "actor panicked too often, the node stops");
                 drop(watchers.gave_up.send(GaveUp { actor: name, panic }));
@@ -76,38 +79,99 @@ pub(crate) async fn supervise<A>(
                 drop(panic_note::supervised(move || drop(running)));
                 return;
             };
-            incarnation = incarnation.saturating_add(1);
+            life.incarnation = life.incarnation.saturating_add(1);
             tracing::warn!(
                 actor = %name,
                 %panic,
-                incarnation,
+                incarnation = life.incarnation,
                 backoff_ms = backoff.as_millis(),
                 "actor panicked and is rebuilt; its queue is kept"
             );
             tokio::time::sleep(backoff).await;
-            match panic_note::supervised(|| running.restart()) {
+            first_cause = life.restarts(backoff);
+            match life.step(first_cause, || running.restart()) {
                 Ok(true) => break,
                 Ok(false) => return,
                 Err(again) => panic = again,
             }
         }
-        for neighbour in &watchers.neighbours {
-            // a neighbour whose port is full finds out by its slow tick
-            drop(neighbour.tell(Lifecycle::Restarted { actor: name, incarnation }));
-        }
+        let restarted = Lifecycle::Restarted { actor: name, incarnation: life.incarnation };
+        trace::on_lane(&life.tracer, name, first_cause, || {
+            for neighbour in &watchers.neighbours {
+                // a neighbour whose port is full finds out by its slow tick
+                drop(neighbour.tell(restarted));
+            }
+        });
     }
+    life.stopped();
 }
 
-async fn run_to_end<A>(running: &mut ContextFut<A, Context<A>>) -> Result<(), String>
-where
-    A: Actor<Context = Context<A>>,
-{
-    poll_fn(|cx| match panic_note::supervised(|| Pin::new(&mut *running).poll(cx)) {
-        Ok(Poll::Pending) => Poll::Pending,
-        Ok(Poll::Ready(())) => Poll::Ready(Ok(())),
-        Err(panic) => Poll::Ready(Err(panic)),
-    })
-    .await
+/// An actor's life, as the trace tells it.
+struct Life {
+    name: ActorName,
+    incarnation: u32,
+    tracer: Tracer,
+}
+
+impl Life {
+    fn started(&self) -> TraceId {
+        let id = self.tracer.take_root();
+        self.tracer.tell(TraceEvent::Start { actor: self.name, id: id.id });
+        id
+    }
+
+    fn restarts(&self, backoff: Duration) -> TraceId {
+        let id = self.tracer.take_root();
+        self.tracer.tell(TraceEvent::Restart {
+            actor: self.name,
+            incarnation: self.incarnation,
+            id: id.id,
+            backoff_ns: u64::try_from(backoff.as_nanos()).unwrap_or(u64::MAX),
+        });
+        id
+    }
+
+    fn panicked(&self, panic: &str) {
+        self.tracer.tell(TraceEvent::Panic {
+            actor: self.name,
+            incarnation: self.incarnation,
+            id: trace::struck(),
+            note: panic.into(),
+        });
+    }
+
+    fn stopped(&self) {
+        let incarnation = self.incarnation;
+        self.tracer.tell(TraceEvent::Stop { actor: self.name, incarnation });
+    }
+
+    /// A step of the actor outside of any message, as far as is known before it.
+    fn step<T>(&self, cause: TraceId, step: impl FnOnce() -> T) -> Result<T, String> {
+        trace::on_lane(&self.tracer, self.name, cause, || panic_note::supervised(step))
+    }
+
+    /// Polls until the actor stops or panics. What it says in the first poll, it says because it
+    /// (re)started.
+    async fn run_to_end<A>(
+        &self,
+        running: &mut ContextFut<A, Context<A>>,
+        first_cause: TraceId,
+    ) -> Result<(), String>
+    where
+        A: Actor<Context = Context<A>>,
+    {
+        let mut cause = first_cause;
+        poll_fn(|cx| {
+            match self.step(std::mem::replace(&mut cause, TraceId::NONE), || {
+                Pin::new(&mut *running).poll(cx)
+            }) {
+                Ok(Poll::Pending) => Poll::Pending,
+                Ok(Poll::Ready(())) => Poll::Ready(Ok(())),
+                Err(panic) => Poll::Ready(Err(panic)),
+            }
+        })
+        .await
+    }
 }
 
 struct Restarts {

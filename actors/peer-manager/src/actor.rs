@@ -1,10 +1,12 @@
 //! The shell: translates messages, steps the core, dispatches what it wants done.
 
+use std::collections::BTreeMap;
+
 use actix::{Actor, ActorContext, Context, Handler, Supervised};
-use moorline_kit::{Alarm, Ask, Crash, Envelope, Outlet, Stop};
+use moorline_kit::{Alarm, Ask, Cause, Crash, Envelope, Outlet, Stop};
 use moorline_messages::{
-    ActorName, FetchOutcome, FetchRequest, Lifecycle, PeerReport, PeersReport, SessionCommand,
-    SessionEvent,
+    ActorName, FetchOutcome, FetchRequest, Lifecycle, PeerReport, PeersReport, RequestId,
+    SessionCommand, SessionEvent,
 };
 
 use crate::{
@@ -20,6 +22,8 @@ pub struct PeerManagerActor {
     core: PeerManagerCore,
     alarm: Alarm,
     effects: Vec<Effect>,
+    /// What open requests were asked for, for the trace. As many as the core holds.
+    asked: BTreeMap<RequestId, Cause>,
     fetched: Outlet<FetchOutcome>,
     sessions: Outlet<SessionCommand>,
     peers: Outlet<PeersReport>,
@@ -34,6 +38,7 @@ impl PeerManagerActor {
             incarnation: 0,
             alarm: Alarm::default(),
             effects: Vec::new(),
+            asked: BTreeMap::new(),
             fetched: Outlet::new(ports.fetched),
             sessions: Outlet::new(ports.sessions),
             peers: Outlet::new(ports.peers),
@@ -45,8 +50,18 @@ impl PeerManagerActor {
         self.core.handle(now, input, &mut self.effects);
         for effect in self.effects.drain(..) {
             match effect {
-                Effect::Outcome(outcome) => self.fetched.tell(outcome),
-                Effect::Command(command) => self.sessions.tell(command),
+                Effect::Outcome(outcome) => {
+                    self.asked.remove(&outcome.id);
+                    self.fetched.tell(outcome);
+                }
+                Effect::Command(command) => {
+                    // whoever made room for a request is not why it is sent
+                    let cause = match &command {
+                        SessionCommand::Fetch { request, .. } => self.asked.get(request).copied(),
+                        _ => None,
+                    };
+                    cause.unwrap_or_else(Cause::here).scope(|| self.sessions.tell(command));
+                }
                 Effect::Peers(report) => self.peers.tell(report),
                 Effect::Note(note) => note.log(),
             }
@@ -55,8 +70,8 @@ impl PeerManagerActor {
             .into_iter()
             .flatten()
             .min()
-            .and_then(|wait| now.checked_add(wait));
-        let wakeup = self.core.next_wakeup().map(|(at, _)| at);
+            .and_then(moorline_kit::retry_at);
+        let wakeup = self.core.next_wakeup();
         self.alarm.set(ctx, [retry, wakeup].into_iter().flatten().min(), Self::ring);
     }
 
@@ -82,6 +97,7 @@ impl Supervised for PeerManagerActor {
         self.incarnation = self.incarnation.saturating_add(1);
         self.core = PeerManagerCore::new(self.config.clone(), self.incarnation);
         self.effects.clear();
+        self.asked.clear();
         self.alarm.clear();
     }
 }
@@ -90,7 +106,10 @@ impl Handler<Envelope<FetchRequest>> for PeerManagerActor {
     type Result = ();
 
     fn handle(&mut self, request: Envelope<FetchRequest>, ctx: &mut Context<Self>) {
-        self.step(Input::Fetch(request.open()), ctx);
+        request.handle(|request| {
+            self.asked.insert(request.id, Cause::here());
+            self.step(Input::Fetch(request), ctx);
+        });
     }
 }
 
@@ -98,7 +117,7 @@ impl Handler<Envelope<PeerReport>> for PeerManagerActor {
     type Result = ();
 
     fn handle(&mut self, report: Envelope<PeerReport>, ctx: &mut Context<Self>) {
-        self.step(Input::Report(report.open()), ctx);
+        report.handle(|report| self.step(Input::Report(report), ctx));
     }
 }
 
@@ -106,7 +125,7 @@ impl Handler<Envelope<SessionEvent>> for PeerManagerActor {
     type Result = ();
 
     fn handle(&mut self, event: Envelope<SessionEvent>, ctx: &mut Context<Self>) {
-        self.step(Input::Session(event.open()), ctx);
+        event.handle(|event| self.step(Input::Session(event), ctx));
     }
 }
 
@@ -114,7 +133,7 @@ impl Handler<Envelope<Lifecycle>> for PeerManagerActor {
     type Result = ();
 
     fn handle(&mut self, event: Envelope<Lifecycle>, ctx: &mut Context<Self>) {
-        self.step(Input::Lifecycle(event.open()), ctx);
+        event.handle(|event| self.step(Input::Lifecycle(event), ctx));
     }
 }
 
@@ -122,10 +141,12 @@ impl Handler<Envelope<Ask<Stop, ()>>> for PeerManagerActor {
     type Result = ();
 
     fn handle(&mut self, stop: Envelope<Ask<Stop, ()>>, ctx: &mut Context<Self>) {
-        let (Stop, replier) = stop.open().open();
-        self.step(Input::Stop, ctx);
-        replier.answer(());
-        ctx.stop();
+        stop.handle(|ask| {
+            let (Stop, replier) = ask.open();
+            self.step(Input::Stop, ctx);
+            replier.answer(());
+            ctx.stop();
+        });
     }
 }
 
@@ -133,6 +154,6 @@ impl Handler<Envelope<Crash>> for PeerManagerActor {
     type Result = ();
 
     fn handle(&mut self, crash: Envelope<Crash>, _: &mut Context<Self>) {
-        crash.open().strike(ActorName::PeerManager);
+        crash.handle(|crash| crash.strike(ActorName::PeerManager))
     }
 }

@@ -103,7 +103,7 @@ impl StoreActor {
         if let StoreOutcome::Failed { error, .. } = &outcome {
             self.complain(error);
         }
-        self.outlets.tell(request.peek().from(), outcome);
+        request.handling().enter(|| self.outlets.tell(request.peek().from(), outcome));
         self.wait_for_room(ctx);
     }
 
@@ -120,7 +120,7 @@ impl StoreActor {
     }
 
     fn wait_for_room(&mut self, ctx: &mut Context<Self>) {
-        let at = self.outlets.retry_in().and_then(|wait| moorline_kit::now().checked_add(wait));
+        let at = self.outlets.retry_in().and_then(moorline_kit::retry_at);
         self.alarm.set(ctx, at, |actor, ctx| {
             actor.alarm.clear();
             actor.outlets.flush();
@@ -156,7 +156,8 @@ impl Handler<Envelope<StoreRequest>> for StoreActor {
     type Result = ();
 
     fn handle(&mut self, request: Envelope<StoreRequest>, ctx: &mut Context<Self>) {
-        self.accept(Work::Request(Arc::new(request)), ctx);
+        let request = Arc::new(request);
+        request.handling().enter(|| self.accept(Work::Request(Arc::clone(&request)), ctx));
     }
 }
 
@@ -179,9 +180,11 @@ impl Handler<Envelope<Ask<Stop, ()>>> for StoreActor {
     type Result = ();
 
     fn handle(&mut self, stop: Envelope<Ask<Stop, ()>>, ctx: &mut Context<Self>) {
-        let (Stop, replier) = stop.open().open();
-        self.stops.push(replier);
-        self.step(Input::Stop, ctx);
+        stop.handle(|ask| {
+            let (Stop, replier) = ask.open();
+            self.stops.push(replier);
+            self.step(Input::Stop, ctx);
+        });
     }
 }
 
@@ -189,6 +192,6 @@ impl Handler<Envelope<Crash>> for StoreActor {
     type Result = ();
 
     fn handle(&mut self, crash: Envelope<Crash>, _: &mut Context<Self>) {
-        crash.open().strike(ActorName::Store);
+        crash.handle(|crash| crash.strike(ActorName::Store))
     }
 }

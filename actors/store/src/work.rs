@@ -143,7 +143,9 @@ pub(crate) async fn read(backend: Arc<dyn Backend>, work: Work) -> Option<StoreO
         }
         Work::Query(query) => {
             let job = spawn_blocking(move || {
-                let (query, replier) = query.open().open();
+                // its handling ends with the answer, off the actor's thread
+                let (ask, _handling) = query.part();
+                let (query, replier) = ask.open();
                 if !replier.is_abandoned() {
                     replier.answer(backend.answer(&query));
                 }

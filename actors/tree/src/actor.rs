@@ -86,7 +86,7 @@ impl TreeActor {
         while self.core.has_room()
             && let Some(delivery) = self.deliveries.pop_front()
         {
-            self.step(Input::Downloaded(delivery.open()), ctx);
+            delivery.handle(|outcome| self.step(Input::Downloaded(outcome), ctx));
         }
     }
 
@@ -102,8 +102,8 @@ impl TreeActor {
             .into_iter()
             .flatten()
             .min()
-            .and_then(|wait| moorline_kit::now().checked_add(wait));
-        let wakeup = self.core.next_wakeup().map(|(at, _)| at);
+            .and_then(moorline_kit::retry_at);
+        let wakeup = self.core.next_wakeup();
         let at = [retry, wakeup].into_iter().flatten().min();
         self.alarm.set(ctx, at, Self::ring);
         if self.core.is_settled() && self.store.retry_in().is_none() {

@@ -17,11 +17,13 @@ impl Handler<Envelope<Ask<TreeRequest, TreeVerdict>>> for TreeActor {
         envelope: Envelope<Ask<TreeRequest, TreeVerdict>>,
         ctx: &mut Context<Self>,
     ) {
-        let (request, replier) = envelope.open().open();
-        let token = self.next_token;
-        self.next_token = self.next_token.wrapping_add(1);
-        self.questions.insert(token, replier);
-        self.step(Input::Asked(token, request), ctx);
+        envelope.handle(|ask| {
+            let (request, replier) = ask.open();
+            let token = self.next_token;
+            self.next_token = self.next_token.wrapping_add(1);
+            self.questions.insert(token, replier);
+            self.step(Input::Asked(token, request), ctx);
+        });
     }
 }
 
@@ -41,7 +43,7 @@ impl Handler<Envelope<StoreOutcome>> for TreeActor {
     type Result = ();
 
     fn handle(&mut self, envelope: Envelope<StoreOutcome>, ctx: &mut Context<Self>) {
-        self.step(Input::Stored(envelope.open()), ctx);
+        envelope.handle(|outcome| self.step(Input::Stored(outcome), ctx));
         self.take_deliveries(ctx);
     }
 }
@@ -50,8 +52,9 @@ impl Handler<Envelope<Lifecycle>> for TreeActor {
     type Result = ();
 
     fn handle(&mut self, envelope: Envelope<Lifecycle>, ctx: &mut Context<Self>) {
-        let Lifecycle::Restarted { actor, .. } = envelope.open();
-        self.step(Input::Restarted(actor), ctx);
+        envelope.handle(|Lifecycle::Restarted { actor, .. }| {
+            self.step(Input::Restarted(actor), ctx);
+        });
     }
 }
 
@@ -59,11 +62,13 @@ impl Handler<Envelope<Ask<Stop, ()>>> for TreeActor {
     type Result = ();
 
     fn handle(&mut self, envelope: Envelope<Ask<Stop, ()>>, ctx: &mut Context<Self>) {
-        let (Stop, replier) = envelope.open().open();
-        self.stopping = Some(replier);
-        self.deliveries.clear();
-        ctx.run_later(STOP_PATIENCE, |tree, ctx| tree.leave(ctx));
-        self.settle(ctx);
+        envelope.handle(|ask| {
+            let (Stop, replier) = ask.open();
+            self.stopping = Some(replier);
+            self.deliveries.clear();
+            ctx.run_later(STOP_PATIENCE, |tree, ctx| tree.leave(ctx));
+            self.settle(ctx);
+        });
     }
 }
 
@@ -71,6 +76,6 @@ impl Handler<Envelope<Crash>> for TreeActor {
     type Result = ();
 
     fn handle(&mut self, envelope: Envelope<Crash>, _: &mut Context<Self>) {
-        envelope.open().strike(ActorName::Tree);
+        envelope.handle(|crash| crash.strike(ActorName::Tree))
     }
 }

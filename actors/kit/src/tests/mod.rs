@@ -1,10 +1,12 @@
 //! Ports, slots and the supervisor, exercised with an actor that panics on demand.
 #![allow(clippy::arithmetic_side_effects)]
 
+mod trace;
+
 use std::{sync::mpsc as std_mpsc, time::Duration};
 
 use actix::{Actor, ActorContext, Context, Handler, Supervised};
-use moorline_messages::{ActorName, Lifecycle, Weigh};
+use moorline_messages::{ActorName, Lifecycle, Traced, Weigh};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -22,6 +24,16 @@ enum Say {
 impl Weigh for Say {
     fn weight_bytes(&self) -> usize {
         10
+    }
+}
+
+impl Traced for Say {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Count => "Say::Count",
+            Self::Panic => "Say::Panic",
+            Self::PanicLater(_) => "Say::PanicLater",
+        }
     }
 }
 
@@ -51,16 +63,17 @@ impl Handler<Envelope<Say>> for Counter {
     type Result = ();
 
     fn handle(&mut self, envelope: Envelope<Say>, ctx: &mut Context<Self>) {
-        match envelope.open() {
+        envelope.handle(|say| match say {
             Say::Count => {
                 self.count += 1;
                 self.told.send((self.incarnation, self.count)).unwrap();
             }
             Say::Panic => panic!("asked to"),
             Say::PanicLater(wait) => {
-                self.alarm.set(ctx, Some(crate::now() + wait), |_, _| panic!("in a timer"));
+                let at = Some((crate::now() + wait, "panic"));
+                self.alarm.set(ctx, at, |_, _| panic!("in a timer"));
             }
-        }
+        });
     }
 }
 
@@ -68,9 +81,11 @@ impl Handler<Envelope<Ask<Stop, ()>>> for Counter {
     type Result = ();
 
     fn handle(&mut self, envelope: Envelope<Ask<Stop, ()>>, ctx: &mut Context<Self>) {
-        let (Stop, replier) = envelope.open().open();
-        replier.answer(());
-        ctx.stop();
+        envelope.handle(|ask| {
+            let (Stop, replier) = ask.open();
+            replier.answer(());
+            ctx.stop();
+        });
     }
 }
 
