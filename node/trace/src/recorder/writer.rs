@@ -1,0 +1,364 @@
+//! What the writer's thread keeps.
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use moorline_kit::{BusyLanes, Tracer};
+use moorline_messages::{Lane, TraceEvent, TracePort, TraceRecord};
+
+use super::{RecorderConfig, RecorderError, flight, flight::Ring, segments::Segments};
+use crate::encode::{self, Header};
+
+/// A handling is slow when it lasts longer.
+const SLOW_NS: u64 = 50_000_000;
+
+/// How long lines may wait in memory before they are in the file.
+const FLUSH_EVERY: Duration = Duration::from_millis(250);
+
+/// Bytes of lines that are written at once.
+const FLUSH_BYTES: usize = 256 * 1024;
+
+/// Wait before a directory that could not be written to is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// What happened while a panic's surroundings were still being recorded belongs to its flight.
+const FLIGHT_SETTLES_IN: Duration = Duration::from_millis(200);
+
+pub(super) struct Writer {
+    config: RecorderConfig,
+    run: String,
+    t0: Duration,
+    /// The run's beginning by this thread's clock.
+    began: Instant,
+    busy: Arc<BusyLanes>,
+    /// The handling of each lane that was called slow already.
+    slow: [u64; Lane::ALL.len()],
+    ports: Vec<TracePort>,
+    next_q: u64,
+    last_at_ns: u64,
+    ring: Ring,
+    /// Why the last records are to be written down, and when.
+    flight_due: Option<(&'static str, Instant)>,
+    segments: Option<Segments>,
+    lines: Vec<u8>,
+    /// The number of the first record in them.
+    lines_first_q: u64,
+    flushed: Instant,
+    /// The first record that could not be written, when it was made, and when to try again.
+    unwritten: Option<(u64, u64, Instant)>,
+    told_live: bool,
+}
+
+impl Writer {
+    pub(super) fn new(
+        config: RecorderConfig,
+        t0: Duration,
+        tracer: &Tracer,
+    ) -> Result<Self, RecorderError> {
+        let segments = match &config.dir {
+            Some(dir) => {
+                let segments = Segments::new(dir, t0.as_millis(), config.compress);
+                Some(segments.map_err(|error| RecorderError::Io { path: dir.clone(), error })?)
+            }
+            None => None,
+        };
+        let now = moorline_kit::now();
+        let mut writer = Self {
+            run: format!("{:x}-{:x}", t0.as_nanos(), std::process::id()),
+            t0,
+            began: tracer.began().unwrap_or(now),
+            busy: tracer.busy_lanes().unwrap_or_default(),
+            slow: [0; Lane::ALL.len()],
+            ports: Vec::new(),
+            next_q: 0,
+            last_at_ns: 0,
+            ring: Ring::default(),
+            flight_due: None,
+            segments,
+            lines: Vec::new(),
+            lines_first_q: 0,
+            flushed: now,
+            unwritten: None,
+            told_live: false,
+            config,
+        };
+        // whoever names a place that cannot be written to is told at once
+        if let Some(segments) = &writer.segments {
+            let path = segments.dir().to_owned();
+            writer.begin_segment().map_err(|error| RecorderError::Io { path, error })?;
+        }
+        Ok(writer)
+    }
+
+    fn is_encoding(&self) -> bool {
+        self.segments.is_some() || self.config.live.is_some()
+    }
+
+    pub(super) fn take(&mut self, record: TraceRecord) {
+        self.last_at_ns = self.last_at_ns.max(record.at_ns);
+        match &record.event {
+            TraceEvent::Port(port) => self.ports.push(*port),
+            TraceEvent::Panic { .. } => self.flight("panic"),
+            _ => {}
+        }
+        let q = self.take_q(1);
+        if self.is_encoding() {
+            encode::record(&record, q, &mut self.lines);
+        }
+        self.ring.push(q, record);
+        if self.lines.len() >= FLUSH_BYTES {
+            self.write_lines();
+        }
+    }
+
+    fn take_q(&mut self, records: u64) -> u64 {
+        let q = self.next_q;
+        self.next_q = q.saturating_add(records);
+        q
+    }
+
+    /// So many records found no room in the queue.
+    pub(super) fn lost(&mut self, records: u64, since_ns: u64) {
+        let q = self.take_q(records.saturating_add(1));
+        if self.is_encoding() {
+            let at_ns = self.last_at_ns.max(since_ns);
+            encode::gap(q, at_ns, records, since_ns, "queue full", &mut self.lines);
+        }
+    }
+
+    /// Says once of each handling that it lasts.
+    pub(super) fn look_for_slow_handlings(&mut self) {
+        if self.config.simulated {
+            return;
+        }
+        let since = moorline_kit::now().saturating_duration_since(self.began);
+        let now_ns = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+        let busy: Vec<_> = self.busy.look().collect();
+        for (lane, id, since_ns) in busy {
+            let busy_ns = now_ns.saturating_sub(since_ns);
+            let Some(said) = self.slow.get_mut(lane.index()) else { continue };
+            if busy_ns >= SLOW_NS && *said != id {
+                *said = id;
+                let event = TraceEvent::Slow { to: lane, id, busy_ns };
+                self.take(TraceRecord { at_ns: now_ns, event });
+            }
+        }
+    }
+
+    /// Writes lines that have waited long enough, and a flight recording that is due.
+    pub(super) fn flush(&mut self) {
+        let now = moorline_kit::now();
+        let waited = now.saturating_duration_since(self.flushed);
+        if self.config.live.is_some() || waited >= FLUSH_EVERY {
+            self.write_lines();
+        }
+        if let Some((why, _)) = self.flight_due.take_if(|(_, due)| *due <= now) {
+            self.write_flight(why);
+        }
+    }
+
+    fn flight(&mut self, why: &'static str) {
+        let due = moorline_kit::now().checked_add(FLIGHT_SETTLES_IN);
+        if let Some(due) = due {
+            self.flight_due.get_or_insert((why, due));
+        }
+    }
+
+    fn header(&self, segment: u64, why: Option<&str>) -> Vec<u8> {
+        let mut line = Vec::new();
+        let header = Header {
+            run: &self.run,
+            by: &self.config.by,
+            t0_unix_ns: self.t0.as_nanos(),
+            simulated: self.config.simulated,
+            segment,
+            why,
+            ports: &self.ports,
+        };
+        encode::header(&header, &mut line);
+        line
+    }
+
+    fn begin_segment(&mut self) -> io::Result<()> {
+        let header = self.header(self.segments.as_ref().map_or(0, Segments::next), None);
+        match &mut self.segments {
+            Some(segments) => segments.begin(&header),
+            None => Ok(()),
+        }
+    }
+
+    fn write_lines(&mut self) {
+        self.flushed = moorline_kit::now();
+        if self.lines.is_empty() {
+            return;
+        }
+        self.tell_live();
+        let may_try = self.unwritten.is_none_or(|(_, _, again)| again <= self.flushed);
+        if self.segments.is_some()
+            && may_try
+            && let Err(error) = self.write_to_segment()
+        {
+            self.could_not_write(&error);
+        }
+        self.lines.clear();
+        self.lines_first_q = self.next_q;
+    }
+
+    fn write_to_segment(&mut self) -> io::Result<()> {
+        if self.segments.as_ref().is_some_and(Segments::wants_header) {
+            self.begin_segment()?;
+        }
+        let Some(segments) = &mut self.segments else { return Ok(()) };
+        if let Some((first_q, since_ns, _)) = self.unwritten {
+            let mut line = Vec::new();
+            // the gap takes the number of the first that is missing
+            let lost = self.lines_first_q.saturating_sub(first_q).saturating_sub(1);
+            encode::gap(first_q, self.last_at_ns, lost, since_ns, "disk", &mut line);
+            segments.write(&line)?;
+        }
+        segments.write(&self.lines)?;
+        self.unwritten = None;
+        Ok(())
+    }
+
+    fn could_not_write(&mut self, error: &io::Error) {
+        let path = self.config.dir.clone().unwrap_or_else(PathBuf::new);
+        tracing::warn!(dir = %path.display(), %error, "the trace has a gap: it cannot be written");
+        let (first_q, since_ns) = match self.unwritten {
+            Some((first_q, since_ns, _)) => (first_q, since_ns),
+            None => (self.lines_first_q, self.last_at_ns),
+        };
+        let again = self.flushed.checked_add(RETRY_AFTER).unwrap_or(self.flushed);
+        self.unwritten = Some((first_q, since_ns, again));
+        if let Some(segments) = &mut self.segments {
+            segments.give_up();
+        }
+    }
+
+    fn tell_live(&mut self) {
+        let Some(live) = &self.config.live else { return };
+        if !self.told_live {
+            self.told_live = live.try_send(self.header(0, None).into()).is_ok();
+        }
+        // one that does not keep up sees a gap in the numbers
+        if self.told_live {
+            drop(live.try_send(self.lines.as_slice().into()));
+        }
+    }
+
+    pub(super) fn write_flight(&self, why: &str) {
+        let Some(dir) = self.config.flights.as_ref().or(self.config.dir.as_ref()) else { return };
+        let mut lines = self.header(0, Some(why));
+        for (q, record) in self.ring.iter() {
+            encode::record(record, *q, &mut lines);
+        }
+        let since = moorline_kit::now().saturating_duration_since(self.began);
+        let unix_ms = self.t0.saturating_add(since).as_millis();
+        match flight::write(dir, unix_ms, why, &lines) {
+            Ok(()) => {
+                tracing::info!(dir = %dir.display(), why, "wrote what was recorded last");
+            }
+            Err(error) => {
+                tracing::warn!(dir = %dir.display(), %error, "cannot write what was recorded last");
+            }
+        }
+    }
+
+    pub(super) fn finish(&mut self) {
+        if let Some((why, _)) = self.flight_due.take() {
+            self.write_flight(why);
+        }
+        self.write_lines();
+        if let Some(segments) = &mut self.segments
+            && let Err(error) = segments.finish()
+        {
+            tracing::warn!(%error, "the end of the trace cannot be written");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use moorline_messages::ActorName;
+
+    use super::*;
+    use crate::recorder::tests::lines_under;
+
+    fn writer(dir: Option<PathBuf>, flights: Option<PathBuf>) -> Writer {
+        let config = RecorderConfig { dir, flights, ..RecorderConfig::new("a test") };
+        Writer::new(config, Duration::from_secs(1), &Tracer::OFF).unwrap()
+    }
+
+    const fn start(at_ns: u64) -> TraceRecord {
+        TraceRecord { at_ns, event: TraceEvent::Start { actor: ActorName::Tree, id: at_ns } }
+    }
+
+    #[test]
+    fn a_panic_leaves_a_flight_recording_though_nothing_is_recorded() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = writer(None, Some(dir.path().join("flights")));
+        writer.take(start(1));
+        let (actor, note) = (ActorName::Tree, "a \"bad\" thing".into());
+        let event = TraceEvent::Panic { actor, incarnation: 0, id: 1, note };
+        writer.take(TraceRecord { at_ns: 2, event });
+        writer.flush();
+        assert!(!dir.path().join("flights").exists(), "what follows the panic belongs to it");
+        writer.take(start(3));
+        writer.finish();
+        let lines = lines_under(&dir.path().join("flights"));
+        let kinds: Vec<_> = lines.iter().map(|line| line["k"].as_str().unwrap()).collect();
+        assert_eq!(kinds, ["hdr", "start", "panic", "start"]);
+        assert_eq!(
+            (&lines[0]["why"], &lines[2]["note"]),
+            (&"panic".into(), &"a \"bad\" thing".into())
+        );
+    }
+
+    #[test]
+    fn a_disk_that_fails_leaves_a_gap_and_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let trace = dir.path().join("trace");
+        let mut writer = writer(Some(trace.clone()), None);
+        writer.take(start(0));
+        writer.write_lines();
+        // the file at hand is lost with the directory, and no other can be made
+        fs::remove_dir_all(&trace).unwrap();
+        writer.segments.as_mut().unwrap().give_up();
+        for at_ns in 1..5 {
+            writer.take(start(at_ns));
+            writer.write_lines();
+        }
+        fs::create_dir_all(&trace).unwrap();
+        writer.take(start(5));
+        writer.write_lines();
+        assert_eq!(lines_under(&trace).len(), 0, "it is not tried again at once");
+        writer.unwritten.as_mut().unwrap().2 = writer.flushed;
+        writer.take(start(6));
+        writer.finish();
+        let lines = lines_under(&trace);
+        let kinds: Vec<_> = lines.iter().map(|line| line["k"].as_str().unwrap()).collect();
+        assert_eq!(kinds, ["hdr", "gap", "start"]);
+        assert_eq!(
+            (&lines[1]["q"], &lines[1]["n"], &lines[1]["why"]),
+            (&1.into(), &4.into(), &"disk".into())
+        );
+        assert_eq!((&lines[2]["q"], &lines[2]["id"]), (&6.into(), &6.into()));
+    }
+
+    #[test]
+    fn the_ring_keeps_the_last_records_and_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = writer(None, Some(dir.path().to_owned()));
+        (0..20_000).for_each(|at_ns| writer.take(start(at_ns)));
+        writer.write_flight("signal");
+        let lines = lines_under(dir.path());
+        assert_eq!(lines.len(), 1 + 16_384);
+        assert_eq!(lines.last().unwrap()["q"], 19_999);
+    }
+}
