@@ -1,21 +1,79 @@
 //! Between the actors' ports and the devp2p edge's channels.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+};
 
 use alloy_primitives::{B256, Bytes};
 use futures_util::future::BoxFuture;
-use moorline_kit::{Inbox, Port};
+use moorline_kit::{Cause, Inbox, Port};
 use moorline_messages::{
-    Body, CloseReason, HashOrNumber, NodeRecord, SessionCommand, SessionEvent, StoreAnswer,
-    StoreQuery,
+    Body, CloseReason, HashOrNumber, NodeRecord, PeerId, RequestId, SessionCommand, SessionEvent,
+    SessionId, StoreAnswer, StoreQuery,
 };
 use moorline_rlpx::ChainSource;
 use moorline_rpc::StorePort;
 use tokio::sync::{mpsc, watch};
 
+/// Most commands without an answer that the trace remembers.
+const ASKED_MAX: usize = 4_096;
+
+/// What sessions were told to do, so that in a trace their answers have a cause.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Asked(Arc<Mutex<Causes>>);
+
+#[derive(Debug, Default)]
+struct Causes {
+    fetches: BTreeMap<(SessionId, RequestId), Cause>,
+    dials: BTreeMap<PeerId, Cause>,
+}
+
+impl Asked {
+    fn note(&self, command: &SessionCommand, cause: Cause) {
+        let Ok(mut causes) = self.0.lock() else { return };
+        match command {
+            SessionCommand::Fetch { session, request, .. } => {
+                causes.fetches.insert((*session, *request), cause);
+            }
+            SessionCommand::Dial { node } => {
+                causes.dials.insert(node.id, cause);
+            }
+            _ => {}
+        }
+        // what is never answered must not pile up
+        if causes.fetches.len() > ASKED_MAX {
+            causes.fetches.pop_first();
+        }
+        if causes.dials.len() > ASKED_MAX {
+            causes.dials.pop_first();
+        }
+    }
+
+    fn cause_of(&self, event: &SessionEvent) -> Cause {
+        let Ok(mut causes) = self.0.lock() else { return Cause::here() };
+        let cause = match event {
+            SessionEvent::Answered { session, request, .. } => {
+                causes.fetches.remove(&(*session, *request))
+            }
+            SessionEvent::Opened { peer, .. } => causes.dials.remove(&peer.id),
+            SessionEvent::DialFailed { node, .. } => causes.dials.remove(&node.id),
+            SessionEvent::RangeUpdated { .. } | SessionEvent::Closed { .. } => None,
+        };
+        cause.unwrap_or_else(Cause::here)
+    }
+}
+
 /// Carries commands out until the peer manager is gone.
-pub(crate) async fn commands(mut from: Inbox<SessionCommand>, to: mpsc::Sender<SessionCommand>) {
-    while let Some(command) = from.next().await {
+pub(crate) async fn commands(
+    mut from: Inbox<SessionCommand>,
+    to: mpsc::Sender<SessionCommand>,
+    asked: Asked,
+) {
+    while let Some(envelope) = from.next_held().await {
+        let (command, handling) = envelope.part();
+        asked.note(&command, handling.cause());
+        drop(handling);
         if to.send(command).await.is_err() {
             return;
         }
@@ -29,6 +87,7 @@ pub(crate) async fn events(
     to: Port<SessionEvent>,
     dial_failures: mpsc::Sender<(NodeRecord, CloseReason)>,
     sessions: watch::Sender<usize>,
+    asked: Asked,
 ) {
     // a session says again that it is open whenever the peer manager lost its memory
     let mut open = BTreeSet::new();
@@ -48,7 +107,7 @@ pub(crate) async fn events(
             }
             SessionEvent::Answered { .. } | SessionEvent::RangeUpdated { .. } => {}
         }
-        if to.send(event).await.is_err() {
+        if asked.cause_of(&event).during(to.send(event)).await.is_err() {
             return;
         }
     }
@@ -135,7 +194,7 @@ mod tests {
         let (to, mut heard) = Port::channel("events", Limit::new(8, 1 << 20));
         let (failures, _failures) = mpsc::channel(1);
         let (count, counted) = watch::channel(0);
-        tokio::spawn(events(from, to, failures, count));
+        tokio::spawn(events(from, to, failures, count, Asked::default()));
         for (event, standing) in
             [(opened(1), 1), (opened(2), 2), (opened(1), 2), (opened(2), 2), (closed(1), 1)]
         {

@@ -1,5 +1,7 @@
 //! The words of the command line.
 
+mod trace;
+
 use std::{net::IpAddr, path::PathBuf};
 
 use alloy_primitives::B256;
@@ -8,6 +10,8 @@ use moorline_devnet::Profile;
 use moorline_messages::NodeRecord;
 
 use crate::logging::Logging;
+
+pub(crate) use self::trace::RecordArgs;
 
 /// A verified, gap-free copy of an Ethereum chain, moored to the head that a consensus client names.
 #[derive(Debug, Parser)]
@@ -73,6 +77,8 @@ pub(crate) struct CommonArgs {
         value_parser = fork_time
     )]
     pub(crate) overrides: Vec<(String, u64)>,
+    #[command(flatten)]
+    pub(crate) record: RecordArgs,
 }
 
 #[derive(Debug, Args)]
@@ -132,6 +138,9 @@ pub(crate) struct DemoArgs {
     /// Keep the chain and the store in this directory instead of a temporary one
     #[arg(long, value_name = "DIR")]
     pub(crate) datadir: Option<PathBuf>,
+    /// Do not record what the actors tell one another
+    #[arg(long)]
+    pub(crate) no_trace: bool,
     /// Print one JSON object at the end, and nothing else, on standard output
     #[arg(long)]
     pub(crate) json: bool,

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -15,7 +15,7 @@ use moorline_tree::SyncTrigger;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    cli::{CommonArgs, NodeArgs},
+    cli::{CommonArgs, NodeArgs, RecordArgs},
     failure::Misuse,
 };
 
@@ -66,6 +66,7 @@ struct File {
     authrpc: EngineFile,
     http: HttpFile,
     sync: Sync,
+    trace: TraceSettings,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -106,6 +107,7 @@ pub(crate) struct Settings {
     pub(crate) authrpc: Engine,
     pub(crate) http: Http,
     pub(crate) sync: SyncSettings,
+    pub(crate) trace: TraceSettings,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -119,6 +121,27 @@ pub(crate) struct Engine {
 pub(crate) struct Http {
     pub(crate) addr: IpAddr,
     pub(crate) port: u16,
+}
+
+/// What of a run is recorded, and who may look on.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct TraceSettings {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dir: Option<PathBuf>,
+    pub(crate) compress: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) listen: Option<SocketAddr>,
+}
+
+impl TraceSettings {
+    fn of(args: &RecordArgs, file: &Self) -> Self {
+        Self {
+            dir: args.dir.clone().or_else(|| file.dir.clone()),
+            compress: args.compress || file.compress,
+            listen: args.listen.or(file.listen),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -183,6 +206,7 @@ impl Settings {
             authrpc: Engine { addr: local, port: 8551, jwtsecret: datadir.join("jwt.hex") },
             http: Http { addr: local, port: 8545 },
             sync: SyncSettings { trigger: Trigger::default() },
+            trace: TraceSettings::of(&args.record, &file.trace),
             chain,
             datadir,
             peer,

@@ -36,6 +36,11 @@ impl DataDir {
         &self.0
     }
 
+    /// Where the last of the trace is written when an actor panics.
+    pub(crate) fn flights(&self) -> PathBuf {
+        self.0.join("trace")
+    }
+
     /// Opens the store, makes what is missing, and remembers which chain it is.
     pub(crate) fn open(&self, chain: &str, spec: &ChainSpec) -> Result<Arc<Disk>> {
         fs::create_dir_all(&self.0)

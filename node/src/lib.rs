@@ -16,6 +16,7 @@ mod logging;
 mod node;
 mod observe;
 mod progress;
+mod recording;
 mod summary;
 mod terminal;
 mod told_store;

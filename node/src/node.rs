@@ -5,10 +5,10 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use alloy_primitives::B256;
 use moorline_downloader::Budget;
 use moorline_engine_api::{EngineConfig, EngineError, EngineHandle, EngineServer, JwtSecret};
-use moorline_kit::{ArbiterStopped, AskError, GaveUp};
+use moorline_kit::{ArbiterStopped, AskError, GaveUp, Tracer};
 use moorline_messages::{
-    AnnouncedRange, Forkchoice, NodeRecord, SessionCommand, StoreAnswer, StoreQuery, TreeRequest,
-    TreeVerdict,
+    AnnouncedRange, Forkchoice, Lane, NodeRecord, SessionCommand, StoreAnswer, StoreQuery,
+    TreeRequest, TreeVerdict,
 };
 use moorline_peer_manager::PeerManagerConfig;
 use moorline_rlpx::{Network, NetworkConfig, NetworkError, NetworkHandle};
@@ -57,6 +57,8 @@ pub struct NodeConfig {
     pub engine: Option<(SocketAddr, JwtSecret)>,
     /// Where JSON-RPC listens, if anywhere.
     pub http: Option<SocketAddr>,
+    /// Where the trace of everything that is told goes.
+    pub tracer: Tracer,
 }
 
 impl std::fmt::Debug for NodeConfig {
@@ -130,7 +132,7 @@ impl Node {
     /// # Errors
     /// A port is in use, or the node key is not usable.
     pub async fn start(config: NodeConfig) -> Result<Self, NodeError> {
-        let (reporters, watched) = observe::start();
+        let (reporters, watched) = observe::start(&config.tracer);
         let spec = Arc::clone(&config.spec);
         let tree = TreeConfig {
             spec: Arc::clone(&spec),
@@ -147,8 +149,8 @@ impl Node {
         let inbound_max = peers.inbound_max;
         let (events_in, events_out) = mpsc::channel(SESSION_EVENTS_MAX);
         let store = Arc::new(ToldStore { disk: config.store, all: reporters.all.clone() });
-        let (wired, session_commands) =
-            wiring::wire(Actors { tree, budget: Budget::default(), peers, store }, &reporters)?;
+        let actors = Actors { tree, budget: Budget::default(), peers, store };
+        let (wired, session_commands) = wiring::wire(actors, &reporters, &config.tracer)?;
         let edges = Edges {
             spec: &spec,
             node_key: config.node_key,
@@ -156,20 +158,24 @@ impl Node {
             sessions_max,
             inbound_max,
         };
-        let network = match edges.network(&wired.store, events_in).await {
+        let network = match edges.network(&wired.store.clone().held_by(Lane::Rlpx), events_in).await
+        {
             Ok(network) => network,
             Err(error) => {
                 stop_actors(wired, None).await;
                 return Err(error);
             }
         };
-        tokio::spawn(bridge::commands(session_commands, network.commands.clone()));
+        let asked = bridge::Asked::default();
+        let commands = network.commands.clone();
+        tokio::spawn(bridge::commands(session_commands, commands, asked.clone()));
         let session_events = wired.session_events.clone();
         tokio::spawn(bridge::events(
             events_out,
             session_events,
             reporters.dial_failures,
             reporters.sessions,
+            asked,
         ));
         tokio::spawn(announce(watched.clone(), wired.store.clone(), network.commands.clone()));
         let mut node = Self { wired, watched, network, engine: None, http: None };
@@ -192,8 +198,12 @@ impl Node {
     ) -> Result<(), NodeError> {
         let (wired, watched) = (&self.wired, &self.watched);
         let eth = EthConfig { chain_id: spec.chain_id(), client_version: client_version() };
-        let module =
-            eth_module(eth, wired.store.clone(), watched.sync.clone(), watched.peers.clone())?;
+        let module = eth_module(
+            eth,
+            wired.store.clone().held_by(Lane::Rpc),
+            watched.sync.clone(),
+            watched.peers.clone(),
+        )?;
         if let Some(addr) = http {
             self.http = Some(RpcServer::start(addr, module.clone()).await?);
         }
@@ -229,8 +239,9 @@ impl Node {
     /// The tree has stopped.
     pub async fn follow(&self, head: B256) -> Result<TreeVerdict, NodeError> {
         let forkchoice = Forkchoice { head, ..Forkchoice::default() };
+        let tree = self.wired.tree.clone().held_by(Lane::Node);
         loop {
-            match self.wired.tree.ask(TreeRequest::ForkchoiceUpdated(forkchoice)).await {
+            match tree.ask(TreeRequest::ForkchoiceUpdated(forkchoice)).await {
                 Ok(verdict) => return Ok(verdict),
                 // the tree was rebuilt meanwhile
                 Err(AskError::Dropped) => {}

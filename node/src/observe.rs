@@ -1,8 +1,8 @@
 //! What the actors say of themselves, gathered for whoever watches.
 
-use moorline_kit::{GaveUp, Inbox, Limit, Port};
+use moorline_kit::{GaveUp, Inbox, Limit, Port, Tracer};
 use moorline_messages::{
-    ActorName, CloseReason, Lifecycle, NodeRecord, PeersReport, ProgressReport, StoreError,
+    ActorName, CloseReason, Lane, Lifecycle, NodeRecord, PeersReport, ProgressReport, StoreError,
     TreeReport,
 };
 use moorline_rpc::SyncStatus;
@@ -77,11 +77,15 @@ struct Inboxes {
 }
 
 /// Starts to gather, on the current runtime, until every reporter is gone.
-pub(crate) fn start() -> (Reporters, Watched) {
+pub(crate) fn start(tracer: &Tracer) -> (Reporters, Watched) {
     let (tree, tree_inbox) = Port::channel("tree reports", WAITING);
+    let tree = tree.traced(tracer, Lane::Node);
     let (progress, progress_inbox) = Port::channel("progress reports", WAITING);
+    let progress = progress.traced(tracer, Lane::Node);
     let (peers, peers_inbox) = Port::channel("peers reports", WAITING);
+    let peers = peers.traced(tracer, Lane::Node);
     let (lifecycle, lifecycle_inbox) = Port::channel("lifecycle", WAITING);
+    let lifecycle = lifecycle.traced(tracer, Lane::Node);
     let (dial_failures, dial_failures_inbox) = mpsc::channel(WAITING.items);
     let (gave_up, gave_up_inbox) = mpsc::unbounded_channel();
     let (all, all_watch) = watch::channel(Observed::default());
@@ -190,7 +194,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_downloader_that_counts_from_zero_again_takes_nothing_off_the_totals() {
-        let (reporters, mut watched) = start();
+        let (reporters, mut watched) = start(&Tracer::OFF);
         let report = |blocks| ProgressReport { blocks, ..ProgressReport::default() };
         let restarted = Lifecycle::Restarted { actor: ActorName::Downloader, incarnation: 1 };
         reporters.progress.tell(report(10)).unwrap();

@@ -32,6 +32,9 @@ pub(crate) struct Summary {
     /// `None` where it is gone when this is read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) datadir: Option<PathBuf>,
+    /// Where the run was recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) trace: Option<PathBuf>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) survived: Vec<String>,
 }
@@ -68,6 +71,7 @@ impl Summary {
             peers: peers as u64,
             restarts: seen.restarts,
             datadir: Some(datadir.to_owned()),
+            trace: None,
             survived: Vec::new(),
         }
     }

@@ -7,9 +7,10 @@ use actix_rt::{Arbiter, ArbiterHandle};
 use moorline_downloader::{Budget, DownloaderActor, DownloaderConfig};
 use moorline_engine_api::TreePort;
 use moorline_kit::{
-    ArbiterStopped, Ask, AskError, Crash, Inbox, Limit, Port, RestartPolicy, Slot, Stop, Watchers,
+    ArbiterStopped, Ask, AskError, Crash, Inbox, Limit, Port, RestartPolicy, Slot, Stop, Tracer,
+    Watchers,
 };
-use moorline_messages::{ActorName, Lifecycle, SessionCommand, SessionEvent};
+use moorline_messages::{ActorName, Lane, Lifecycle, SessionCommand, SessionEvent};
 use moorline_peer_manager::{PeerManagerActor, PeerManagerConfig};
 use moorline_rpc::StorePort;
 use moorline_store::{Backend, StoreActor, StoreConfig};
@@ -98,12 +99,14 @@ impl Wired {
 pub(crate) fn wire(
     config: Actors,
     reporters: &Reporters,
+    tracer: &Tracer,
 ) -> Result<(Wired, Inbox<SessionCommand>), ArbiterStopped> {
-    let tree = Slot::<TreeActor>::new(ActorName::Tree);
-    let downloader = Slot::<DownloaderActor>::new(ActorName::Downloader);
-    let peer_manager = Slot::<PeerManagerActor>::new(ActorName::PeerManager);
-    let store = Slot::<StoreActor>::new(ActorName::Store);
+    let tree = Slot::<TreeActor>::traced(ActorName::Tree, tracer.clone());
+    let downloader = Slot::<DownloaderActor>::traced(ActorName::Downloader, tracer.clone());
+    let peer_manager = Slot::<PeerManagerActor>::traced(ActorName::PeerManager, tracer.clone());
+    let store = Slot::<StoreActor>::traced(ActorName::Store, tracer.clone());
     let (sessions, session_commands) = Port::channel("session commands", SMALL);
+    let sessions = sessions.traced(tracer, Lane::Rlpx);
 
     let tree_ports = moorline_tree::Ports {
         download: downloader.port("downloads", SMALL),
@@ -138,9 +141,9 @@ pub(crate) fn wire(
     let news_of_store = news(vec![tree.port("news", ORDERS), downloader.port("news", ORDERS)]);
 
     let wired = Wired {
-        tree: tree.port("consensus client", BLOCKS),
+        tree: tree.port("consensus client", BLOCKS).held_by(Lane::EngineApi),
         store: store.port("store queries", SMALL),
-        session_events: peer_manager.port("session events", BLOCKS),
+        session_events: peer_manager.port("session events", BLOCKS).held_by(Lane::Rlpx),
         crashers: Crashers([
             (ActorName::Tree, tree.port("orders", ORDERS)),
             (ActorName::Downloader, downloader.port("orders", ORDERS)),

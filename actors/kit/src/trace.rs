@@ -173,6 +173,14 @@ impl Cause {
     }
 }
 
+impl Cause {
+    /// Like [`Self::scope`], for something that waits.
+    pub async fn during<F: Future>(self, work: F) -> F::Output {
+        let mut work = std::pin::pin!(work);
+        std::future::poll_fn(|cx| self.scope(|| work.as_mut().poll(cx))).await
+    }
+}
+
 /// Puts back what was there, also when what runs in between panics.
 struct Back(Cause);
 

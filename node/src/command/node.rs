@@ -11,6 +11,7 @@ use crate::{
     datadir::DataDir,
     node::{Node, NodeConfig, NodeError, Started},
     progress,
+    recording::Recorded,
 };
 
 pub(crate) async fn run(args: NodeArgs) -> Result<()> {
@@ -20,6 +21,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     let store = datadir.open(&settings.chain, &spec)?;
     let jwt = jwt_secret(&settings.authrpc.jwtsecret, args.jwt_secret.is_some())?;
     let engine = SocketAddr::new(settings.authrpc.addr, settings.authrpc.port);
+    let recorded = Recorded::start(&settings.trace, &datadir.flights())?;
     let node = Node::start(NodeConfig {
         spec: Arc::clone(&spec),
         store,
@@ -31,6 +33,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
         sync_trigger: settings.sync.trigger.into(),
         engine: Some((engine, jwt)),
         http: Some(SocketAddr::new(settings.http.addr, settings.http.port)),
+        tracer: recorded.tracer(),
     })
     .await?;
     let started = node.started();
@@ -49,6 +52,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     drop(shown);
     tracing::info!("stopping");
     node.stop().await;
+    recorded.stop().await;
     gave_up.map_or(Ok(()), |gave_up| Err(NodeError::GaveUp(gave_up).into()))
 }
 

@@ -23,6 +23,7 @@ use crate::{
     node::{Node, NodeConfig, NodeError},
     observe::Observed,
     progress,
+    recording::Recorded,
     summary::Summary,
     terminal,
 };
@@ -52,6 +53,7 @@ pub(crate) async fn run(args: SyncArgs) -> Result<()> {
         return tell(&summary, args.json);
     }
     let listen = settings.port_given.then(|| SocketAddr::new(settings.addr, settings.port));
+    let recorded = Recorded::start(&settings.trace, &datadir.flights())?;
     let node = Node::start(NodeConfig {
         spec: Arc::clone(&spec),
         store: Arc::clone(&store),
@@ -63,6 +65,7 @@ pub(crate) async fn run(args: SyncArgs) -> Result<()> {
         sync_trigger: SyncTrigger::Forkchoice,
         engine: None,
         http: None,
+        tracer: recorded.tracer(),
     })
     .await?;
     let shown = progress::show(node.watched().all, args.json);
@@ -77,9 +80,11 @@ pub(crate) async fn run(args: SyncArgs) -> Result<()> {
     let peers = *node.watched().peers.borrow();
     let elapsed = moorline_kit::now().saturating_duration_since(started);
     node.stop().await;
+    recorded.stop().await;
     let head = done?;
     let first = earliest(&store)?;
-    let summary = Summary::new(&seen, head, first, peers, elapsed, datadir.path());
+    let mut summary = Summary::new(&seen, head, first, peers, elapsed, datadir.path());
+    summary.trace = settings.trace.dir;
     tell(&summary, args.json)
 }
 

@@ -15,16 +15,19 @@ use std::{
 
 use eyre::{Context, Result, bail, eyre};
 use moorline_devnet::genesis_json;
+use moorline_kit::Tracer;
 use moorline_messages::{ActorName, BlockNumHash, StoreError};
 use moorline_rules::ChainSpec;
 
 use self::{client::Consensus, net::Net};
 use crate::{
     cli::DemoArgs,
+    config::TraceSettings,
     datadir::DataDir,
     node::{Node, NodeConfig, NodeError},
     observe::Observed,
     progress,
+    recording::Recorded,
     summary::Summary,
     terminal,
 };
@@ -77,6 +80,8 @@ pub(crate) async fn run(args: DemoArgs) -> Result<()> {
 #[derive(Debug)]
 struct Place {
     dir: PathBuf,
+    /// Stays in any case: it is what there is to look at afterwards.
+    trace: PathBuf,
     temporary: bool,
 }
 
@@ -87,12 +92,18 @@ impl Place {
             || std::env::temp_dir().join(format!("moorline-demo-{}", std::process::id())),
             Path::to_owned,
         );
+        let trace = if temporary { dir.with_extension("trace") } else { dir.join("trace") };
         std::fs::create_dir_all(&dir)
             .wrap_err_with(|| format!("cannot make the directory {}", dir.display()))?;
         if dir.join("node").exists() {
             bail!("{} holds an earlier demonstration: name another --datadir", dir.display());
         }
-        Ok(Self { dir, temporary })
+        Ok(Self { dir, trace, temporary })
+    }
+
+    fn record(&self) -> Result<Recorded> {
+        let settings = TraceSettings { dir: Some(self.trace.clone()), ..TraceSettings::default() };
+        Recorded::start(&settings, &self.trace)
     }
 }
 
@@ -110,6 +121,7 @@ struct Demo {
     place: Place,
     spec: Arc<ChainSpec>,
     net: Net,
+    recorded: Option<Recorded>,
     /// The node of the moment: it is stopped and started again half-way.
     node: Option<Node>,
     consensus: Consensus,
@@ -131,11 +143,13 @@ impl Demo {
         let net = Net::start(args, &place.dir, &spec, stop).await?;
         say(quiet, &format!("peers that serve them on loopback: {}", net.describe()));
         let consensus = Consensus::new(&place.dir.join("jwt.hex"))?;
+        let recorded = if args.no_trace { None } else { Some(place.record()?) };
         let mut demo = Self {
             quiet,
             place,
             spec,
             net,
+            recorded,
             node: None,
             consensus,
             started: moorline_kit::now(),
@@ -163,6 +177,7 @@ impl Demo {
             sync_trigger: moorline_tree::SyncTrigger::Forkchoice,
             engine: Some((loopback, self.consensus.jwt())),
             http: Some(loopback),
+            tracer: self.recorded.as_ref().map_or(Tracer::OFF, Recorded::tracer),
         })
         .await?;
         if let Some(addr) = node.started().engine {
@@ -342,6 +357,13 @@ impl Demo {
             seen = all.borrow().clone();
         }
         self.net.stop();
+        let trace = match self.recorded.take() {
+            Some(recorded) => {
+                recorded.stop().await;
+                Some(self.place.trace.clone())
+            }
+            None => None,
+        };
         outcome?;
         let datadir = DataDir::new(&self.place.dir.join("node"));
         let checked = check::compare(&datadir, &self.net)?;
@@ -352,6 +374,7 @@ impl Demo {
         if self.place.temporary {
             summary.datadir = None;
         }
+        summary.trace = trace;
         summary.survived = std::mem::take(&mut self.survived);
         Ok(summary)
     }
@@ -387,5 +410,9 @@ fn print_summary(summary: &Summary) -> Result<()> {
         "survived".to_owned(),
     ];
     lines.extend(summary.survived.iter().map(|line| format!("  {line}")));
+    if let Some(trace) = &summary.trace {
+        lines.push("look at it".to_owned());
+        lines.push(format!("  moorline trace view {}", trace.display()));
+    }
     terminal::print(&lines.join("\n"))
 }

@@ -92,6 +92,16 @@ pub enum RecorderError {
 struct Lost {
     records: AtomicU64,
     since_ns: AtomicU64,
+    until_ns: AtomicU64,
+}
+
+impl Lost {
+    fn add(&self, at_ns: u64) {
+        if self.records.fetch_add(1, Relaxed) == 0 {
+            self.since_ns.store(at_ns, Relaxed);
+        }
+        self.until_ns.fetch_max(at_ns, Relaxed);
+    }
 }
 
 struct Queue {
@@ -106,16 +116,15 @@ impl Recorder for Queue {
             // once the writer has stopped there is nothing to record for
             WhenFull::Wait => drop(self.records.send(record)),
             WhenFull::Lose => {
-                if let Err(TrySendError::Full(record)) = self.records.try_send(record)
-                    && self.lost.records.fetch_add(1, Relaxed) == 0
-                {
-                    self.lost.since_ns.store(record.at_ns, Relaxed);
+                if let Err(TrySendError::Full(record)) = self.records.try_send(record) {
+                    self.lost.add(record.at_ns);
                 }
             }
         }
     }
 }
 
+#[derive(Debug)]
 enum Order {
     Flight,
     Stop,
@@ -148,10 +157,9 @@ impl Recording {
         Ok((tracer, Self { orders, thread: Some(thread) }))
     }
 
-    /// Writes down the last records, as a panic does.
-    pub fn write_flight(&self) {
-        // an order that waits already does the same
-        drop(self.orders.try_send(Order::Flight));
+    /// Whoever may have the last records written down.
+    pub fn flight_recorder(&self) -> FlightRecorder {
+        FlightRecorder(self.orders.clone())
     }
 
     /// Writes what is in the queue, and ends. Blocks until that is done.
@@ -160,10 +168,22 @@ impl Recording {
     }
 
     fn end(&mut self) {
-        drop(self.orders.send(Order::Stop));
+        self.orders.send(Order::Stop).ok();
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
+    }
+}
+
+/// Has the last records written down.
+#[derive(Clone, Debug)]
+pub struct FlightRecorder(Sender<Order>);
+
+impl FlightRecorder {
+    /// Writes them, as a panic does, as soon as the writer looks.
+    pub fn write(&self) {
+        // an order that waits already does the same
+        self.0.try_send(Order::Flight).ok();
     }
 }
 
@@ -204,7 +224,7 @@ fn take_waiting(writer: &mut Writer, queue: &Receiver<TraceRecord>, lost: &Lost)
     }
     let records = lost.records.swap(0, Relaxed);
     if records > 0 {
-        writer.lost(records, lost.since_ns.load(Relaxed));
+        writer.lost(records, lost.since_ns.load(Relaxed), lost.until_ns.load(Relaxed));
     }
 }
 

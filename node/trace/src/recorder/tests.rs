@@ -147,7 +147,7 @@ fn what_finds_no_room_is_counted_where_it_is_missing() {
     let kinds: Vec<_> = lines.iter().map(|line| line["k"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["hdr", "start", "start", "start", "start", "gap", "start"]);
     let gap = &lines[5];
-    assert_eq!((&gap["n"], &gap["from"], &gap["until"]), (&6.into(), &4.into(), &4.into()));
+    assert_eq!((&gap["n"], &gap["from"], &gap["until"]), (&6.into(), &4.into(), &9.into()));
     assert_eq!(lines[6]["q"], 11);
 }
 
@@ -155,7 +155,7 @@ fn what_finds_no_room_is_counted_where_it_is_missing() {
 fn a_flight_recording_is_written_on_demand() {
     let mut rig = rig(|_, _| {});
     rig.tell_and_handle(3);
-    rig.recording.write_flight();
+    rig.recording.flight_recorder().write();
     let dir = rig.stop();
     let trace = dir.path().join("trace");
     let mut flight = fs::read_dir(trace).unwrap().map(|entry| entry.unwrap().path());

@@ -122,11 +122,11 @@ impl Writer {
     }
 
     /// So many records found no room in the queue.
-    pub(super) fn lost(&mut self, records: u64, since_ns: u64) {
+    pub(super) fn lost(&mut self, records: u64, since_ns: u64, until_ns: u64) {
         let q = self.take_q(records.saturating_add(1));
+        self.last_at_ns = self.last_at_ns.max(until_ns);
         if self.is_encoding() {
-            let at_ns = self.last_at_ns.max(since_ns);
-            encode::gap(q, at_ns, records, since_ns, "queue full", &mut self.lines);
+            encode::gap(q, until_ns, records, since_ns, "queue full", &mut self.lines);
         }
     }
 
