@@ -30,7 +30,7 @@ struct Causes {
 }
 
 impl Asked {
-    fn note(&self, command: &SessionCommand, cause: Cause) {
+    pub(crate) fn note(&self, command: &SessionCommand, cause: Cause) {
         let Ok(mut causes) = self.0.lock() else { return };
         match command {
             SessionCommand::Fetch { session, request, .. } => {
@@ -50,7 +50,7 @@ impl Asked {
         }
     }
 
-    fn cause_of(&self, event: &SessionEvent) -> Cause {
+    pub(crate) fn cause_of(&self, event: &SessionEvent) -> Cause {
         let Ok(mut causes) = self.0.lock() else { return Cause::here() };
         let cause = match event {
             SessionEvent::Answered { session, request, .. } => {

@@ -23,7 +23,7 @@ use crate::{
     bridge::{self, StoredChain},
     observe::{self, Watched},
     told_store::ToldStore,
-    wiring::{self, Actors, Crashers, Wired},
+    wiring::{self, Actors, Crashers, Threads, Wired},
 };
 
 /// Events of sessions that may wait before the peer manager's own queue.
@@ -150,7 +150,8 @@ impl Node {
         let (events_in, events_out) = mpsc::channel(SESSION_EVENTS_MAX);
         let store = Arc::new(ToldStore { disk: config.store, all: reporters.all.clone() });
         let actors = Actors { tree, budget: Budget::default(), peers, store };
-        let (wired, session_commands) = wiring::wire(actors, &reporters, &config.tracer)?;
+        let (wired, session_commands) =
+            wiring::wire(actors, &reporters, &config.tracer, Threads::own())?;
         let edges = Edges {
             spec: &spec,
             node_key: config.node_key,

@@ -22,7 +22,7 @@ impl Recorded {
     pub(crate) fn start(settings: &TraceSettings, flights: &Path) -> Result<Self> {
         let config = RecorderConfig {
             dir: settings.dir.clone(),
-            flights: Some(settings.dir.clone().unwrap_or_else(|| flights.to_owned())),
+            flights: Some(flights.to_owned()),
             compress: settings.compress,
             ..RecorderConfig::new(CLIENT)
         };

@@ -94,12 +94,29 @@ impl Wired {
     }
 }
 
+/// Where the actors run.
+#[derive(Debug)]
+pub(crate) struct Threads {
+    /// Of the actors in the order of [`ActorName::ALL`].
+    handles: [ArbiterHandle; 4],
+    arbiters: Vec<Arbiter>,
+}
+
+impl Threads {
+    /// Each on a thread of its own.
+    pub(crate) fn own() -> Self {
+        let arbiters = ActorName::ALL.map(|_| Arbiter::new());
+        Self { handles: arbiters.each_ref().map(Arbiter::handle), arbiters: arbiters.into() }
+    }
+}
+
 /// Builds the four actors, and the inbox of what they order of the devp2p edge. Must be called on an
 /// actix system.
 pub(crate) fn wire(
     config: Actors,
     reporters: &Reporters,
     tracer: &Tracer,
+    threads: Threads,
 ) -> Result<(Wired, Inbox<SessionCommand>), ArbiterStopped> {
     let tree = Slot::<TreeActor>::traced(ActorName::Tree, tracer.clone());
     let downloader = Slot::<DownloaderActor>::traced(ActorName::Downloader, tracer.clone());
@@ -156,12 +173,9 @@ pub(crate) fn wire(
             peer_manager: peer_manager.port("stop", ORDERS),
             store: store.port("stop", ORDERS),
         },
-        arbiters: ActorName::ALL.map(|_| Arbiter::new()).into(),
+        arbiters: threads.arbiters,
     };
-    let handles: Vec<ArbiterHandle> = wired.arbiters.iter().map(Arbiter::handle).collect();
-    let [for_tree, for_downloader, for_peer_manager, for_store] = handles.as_slice() else {
-        return Err(ArbiterStopped(ActorName::Tree));
-    };
+    let [for_tree, for_downloader, for_peer_manager, for_store] = &threads.handles;
 
     let policy = RestartPolicy::default();
     let Actors { tree: tree_config, budget, peers, store: backend } = config;
@@ -178,3 +192,6 @@ pub(crate) fn wire(
     tree.start(for_tree, policy, news_of_tree, move || TreeActor::new(tree_config, tree_ports))?;
     Ok((wired, session_commands))
 }
+
+#[cfg(test)]
+mod simulation;

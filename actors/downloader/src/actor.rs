@@ -6,7 +6,7 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Supervised,
     fut::wrap_future,
 };
-use moorline_kit::{Alarm, Ask, Crash, Envelope, Handling, Outlet, Stop};
+use moorline_kit::{Alarm, Ask, Crash, Envelope, Handling, Outlet, Stop, off_thread};
 use moorline_messages::{
     ActorName, Body, DownloadOutcome, FetchError, FetchOutcome, FetchRequest, FetchedItems,
     Lifecycle, PeerId, PeerReport, RequestId, StoreOutcome, StoreRequest, TreeEvent,
@@ -116,9 +116,8 @@ impl DownloaderActor {
         handling: Handling,
         ctx: &mut Context<Self>,
     ) {
-        let keys = tokio::task::spawn_blocking(move || {
-            bodies.into_iter().map(|body| (key_of(&body), body)).collect()
-        });
+        let keys =
+            off_thread(move || bodies.into_iter().map(|body| (key_of(&body), body)).collect());
         ctx.spawn(wrap_future::<_, Self>(keys).map(move |keys, actor, ctx| {
             let input = match keys {
                 Ok(bodies) => Input::Bodies { fetch, peer, bodies },

@@ -14,7 +14,8 @@
 //!   for what a full port gave back.
 //! - [`Tracer`]: every message that is told, handled, dropped or refused, every timer, panic and restart
 //!   leaves a record with its cause, in one place: the port and its [`Envelope`].
-//! - `Probe` and `paused` (feature `testing`): the far end of a port, held by a test, and a clock that
+//! - [`off_thread`]: work that would hold up an actor's thread.
+//! - `Probe`, `paused` and `simulated` (feature `testing`): the far end of a port, held by a test, and a clock that
 //!   stands still.
 //!
 //! Invariants: no message enters a mailbox but through a port; a permit is released when its message
@@ -24,6 +25,7 @@ mod alarm;
 mod ask;
 mod control;
 mod envelope;
+mod off_thread;
 mod outlet;
 mod panic_note;
 mod port;
@@ -39,11 +41,12 @@ pub use alarm::Alarm;
 pub use ask::{Ask, AskError, Replier};
 pub use control::{Crash, Stop};
 pub use envelope::{Envelope, Handling};
+pub use off_thread::{Panicked, off_thread};
 pub use outlet::Outlet;
 pub use panic_note::keep_panics_to_one_line;
 pub use port::{Inbox, Limit, Port, Refused};
 #[cfg(any(test, feature = "testing"))]
-pub use probe::{Probe, paused};
+pub use probe::{Probe, paused, simulated};
 pub use slot::{ArbiterStopped, Slot};
 pub use supervise::{GaveUp, RestartPolicy, Watchers};
 pub use trace::{BusyLanes, Cause, Recorder, Tracer};

@@ -1,6 +1,6 @@
 //! What tests of actors need: the far end of a port, and a clock that stands still.
 
-use std::{fmt::Debug, time::Duration};
+use std::{cell::Cell, fmt::Debug, time::Duration};
 
 use moorline_messages::Traced;
 
@@ -76,4 +76,20 @@ pub fn paused<F: Future<Output = ()>>(test: F) {
         runtime.enable_all().start_paused(true).build().expect("a runtime for the test")
     });
     system.block_on(test);
+}
+
+thread_local! {
+    static SIMULATED: Cell<bool> = const { Cell::new(false) };
+}
+
+pub(crate) fn is_simulated() -> bool {
+    SIMULATED.get()
+}
+
+/// Runs a system on one thread whose clock is paused, work for blocking threads included: the same
+/// system does the same in the same order whenever it is run.
+pub fn simulated<F: Future<Output = ()>>(system: F) {
+    SIMULATED.set(true);
+    paused(system);
+    SIMULATED.set(false);
 }

@@ -2,14 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use moorline_kit::{Ask, Envelope};
+use moorline_kit::{Ask, Envelope, Panicked, off_thread};
 use moorline_messages::{
     StoreAnswer, StoreBatch, StoreError, StoreOutcome, StoreQuery, StoreRequest, Weigh,
 };
-use tokio::{
-    sync::Mutex,
-    task::{JoinError, spawn_blocking},
-};
+use tokio::sync::Mutex;
 
 use crate::{
     backend::Backend,
@@ -106,7 +103,7 @@ pub(crate) async fn commit(
 ) -> Vec<(Ticket, StoreOutcome)> {
     let ids: Vec<_> = requests.iter().map(|(ticket, r)| (*ticket, r.peek().id())).collect();
     let turn = turn.lock_owned().await;
-    let job = spawn_blocking(move || {
+    let job = off_thread(move || {
         let _turn = turn;
         let batches: Vec<&StoreBatch> =
             requests.iter().filter_map(|(_, request)| batch_of(request.peek())).collect();
@@ -137,12 +134,12 @@ pub(crate) async fn read(backend: Arc<dyn Backend>, work: Work) -> Option<StoreO
     match work {
         Work::Request(asked) => {
             let request = asked.peek().id();
-            let result = spawn_blocking(move || read_now(&*backend, asked.peek())).await;
+            let result = off_thread(move || read_now(&*backend, asked.peek())).await;
             let result = result.unwrap_or_else(|error| Err(broken_off(error)));
             Some(result.unwrap_or_else(|error| StoreOutcome::Failed { request, error }))
         }
         Work::Query(query) => {
-            let job = spawn_blocking(move || {
+            let job = off_thread(move || {
                 // its handling ends with the answer, off the actor's thread
                 let (ask, _handling) = query.part();
                 let (query, replier) = ask.open();
@@ -179,10 +176,7 @@ fn read_now(backend: &dyn Backend, asked: &StoreRequest) -> Result<StoreOutcome,
 }
 
 /// The database panicked, which sled does over damaged data.
-fn broken_off(error: JoinError) -> StoreError {
-    let why = match error.try_into_panic() {
-        Ok(panic) => crate::disk::first_line(&*panic),
-        Err(error) => error.to_string(),
-    };
+fn broken_off(Panicked(panic): Panicked) -> StoreError {
+    let why = crate::disk::first_line(&*panic);
     StoreError::Damaged(format!("the database broke off: {why}"))
 }
