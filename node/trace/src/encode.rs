@@ -7,6 +7,16 @@ use moorline_messages::{
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
+/// The name of a field as it stands in a line, put together when this is compiled.
+#[derive(Clone, Copy)]
+pub(crate) struct Name(pub(crate) &'static [u8]);
+
+macro_rules! name {
+    ($name:literal) => {
+        crate::encode::Name(concat!(",\"", $name, "\":").as_bytes())
+    };
+}
+
 /// A line that is being written: fields are appended, the default of each left out by the caller.
 pub(crate) struct Line<'a> {
     out: &'a mut Vec<u8>,
@@ -23,27 +33,31 @@ impl<'a> Line<'a> {
         self.out.extend_from_slice(b"}\n");
     }
 
-    fn name(&mut self, name: &str) {
-        self.out.extend_from_slice(if self.first { b"\"" } else { b",\"" });
+    #[inline]
+    fn name(&mut self, name: Name) {
+        // the comma is the first byte, and the first field has none
+        let name = if self.first { name.0.get(1..).unwrap_or_default() } else { name.0 };
         self.first = false;
-        self.out.extend_from_slice(name.as_bytes());
-        self.out.extend_from_slice(b"\":");
+        self.out.extend_from_slice(name);
     }
 
-    pub(crate) fn number(&mut self, name: &str, number: u64) {
+    #[inline]
+    pub(crate) fn number(&mut self, name: Name, number: u64) {
         self.name(name);
         push_number(self.out, number);
     }
 
     /// A number that is left out when it is zero.
-    fn number_or_zero(&mut self, name: &str, number: u64) {
+    #[inline]
+    fn number_or_zero(&mut self, name: Name, number: u64) {
         if number != 0 {
             self.number(name, number);
         }
     }
 
     /// Text that holds nothing to escape.
-    pub(crate) fn word(&mut self, name: &str, word: &str) {
+    #[inline]
+    pub(crate) fn word(&mut self, name: Name, word: &str) {
         self.name(name);
         self.out.push(b'"');
         self.out.extend_from_slice(word.as_bytes());
@@ -51,25 +65,28 @@ impl<'a> Line<'a> {
     }
 
     /// Text from anywhere.
-    pub(crate) fn text(&mut self, name: &str, text: &str) {
+    pub(crate) fn text(&mut self, name: Name, text: &str) {
         self.name(name);
         // writing to memory does not fail
         serde_json::to_writer(&mut *self.out, text).ok();
     }
 
-    fn truth(&mut self, name: &str, truth: bool) {
+    #[inline]
+    fn truth(&mut self, name: Name, truth: bool) {
         if truth {
             self.name(name);
             self.out.extend_from_slice(b"true");
         }
     }
 
-    fn hash(&mut self, name: &str, hash: &B256) {
+    #[inline]
+    fn hash(&mut self, name: Name, hash: &B256) {
         self.name(name);
         push_hash(self.out, hash);
     }
 
-    fn hex_u64(&mut self, name: &str, word: u64) {
+    #[inline]
+    fn hex_u64(&mut self, name: Name, word: u64) {
         self.name(name);
         self.out.push(b'"');
         push_hex(self.out, &word.to_be_bytes());
@@ -79,7 +96,7 @@ impl<'a> Line<'a> {
     /// A list, whose items `push` writes one by one.
     pub(crate) fn list<T>(
         &mut self,
-        name: &str,
+        name: Name,
         items: impl IntoIterator<Item = T>,
         push: impl Fn(&mut Vec<u8>, T),
     ) {
@@ -94,7 +111,8 @@ impl<'a> Line<'a> {
         self.out.push(b']');
     }
 
-    fn lane(&mut self, name: &str, lane: Lane) {
+    #[inline]
+    fn lane(&mut self, name: Name, lane: Lane) {
         self.word(name, lane.as_str());
     }
 }
@@ -119,34 +137,34 @@ fn push_hash(out: &mut Vec<u8>, hash: &B256) {
 /// Writes one record, with its newline.
 pub(crate) fn record(record: &TraceRecord, q: u64, out: &mut Vec<u8>) {
     let mut line = Line::begin(out);
-    line.number("q", q);
-    line.number("t", record.at_ns);
+    line.number(name!("q"), q);
+    line.number(name!("t"), record.at_ns);
     match &record.event {
         TraceEvent::Port(port) => {
-            line.word("k", "port");
+            line.word(name!("k"), "port");
             port_fields(&mut line, port);
         }
         TraceEvent::Send { .. } => send(&mut line, &record.event),
         TraceEvent::Done { .. } => done(&mut line, &record.event),
         TraceEvent::Drop { to, label, id, port, depth, wait_ns } => {
-            line.word("k", "drop");
-            line.lane("to", *to);
-            line.word("m", label);
-            line.number("id", *id);
-            line.number("p", u64::from(*port));
-            line.number_or_zero("d", u64::from(*depth));
-            line.number("w", *wait_ns);
+            line.word(name!("k"), "drop");
+            line.lane(name!("to"), *to);
+            line.word(name!("m"), label);
+            line.number(name!("id"), *id);
+            line.number(name!("p"), u64::from(*port));
+            line.number_or_zero(name!("d"), u64::from(*depth));
+            line.number(name!("w"), *wait_ns);
         }
         TraceEvent::Refuse { from, to, label, cause, port, depth, because } => {
-            line.word("k", "refuse");
-            line.lane("f", *from);
-            line.lane("to", *to);
-            line.word("m", label);
-            line.number_or_zero("c", *cause);
-            line.number("p", u64::from(*port));
-            line.number_or_zero("d", u64::from(*depth));
+            line.word(name!("k"), "refuse");
+            line.lane(name!("f"), *from);
+            line.lane(name!("to"), *to);
+            line.word(name!("m"), label);
+            line.number_or_zero(name!("c"), *cause);
+            line.number(name!("p"), u64::from(*port));
+            line.number_or_zero(name!("d"), u64::from(*depth));
             line.word(
-                "why",
+                name!("why"),
                 match because {
                     RefusedBecause::Full => "full",
                     RefusedBecause::Closed => "closed",
@@ -154,21 +172,21 @@ pub(crate) fn record(record: &TraceRecord, q: u64, out: &mut Vec<u8>) {
             );
         }
         TraceEvent::Timer { to, reason, timer, cause } => {
-            line.word("k", "timer");
-            line.lane("to", *to);
-            line.name("m");
+            line.word(name!("k"), "timer");
+            line.lane(name!("to"), *to);
+            line.name(name!("m"));
             push_timer(line.out, reason);
-            line.number("id", timer.id);
-            line.number_or_zero("c", *cause);
+            line.number(name!("id"), timer.id);
+            line.number_or_zero(name!("c"), *cause);
             if timer.root != timer.id {
-                line.number("r", timer.root);
+                line.number(name!("r"), timer.root);
             }
         }
         TraceEvent::Slow { to, id, busy_ns } => {
-            line.word("k", "slow");
-            line.lane("to", *to);
-            line.number("id", *id);
-            line.number("b", *busy_ns);
+            line.word(name!("k"), "slow");
+            line.lane(name!("to"), *to);
+            line.number(name!("id"), *id);
+            line.number(name!("b"), *busy_ns);
         }
         TraceEvent::Start { .. }
         | TraceEvent::Stop { .. }
@@ -201,24 +219,24 @@ fn send(line: &mut Line<'_>, event: &TraceEvent) {
     else {
         return;
     };
-    line.word("k", "send");
-    line.lane("f", *from);
-    line.lane("to", *to);
-    line.word("m", label);
-    line.number("id", message.id);
-    line.number_or_zero("c", *cause);
+    line.word(name!("k"), "send");
+    line.lane(name!("f"), *from);
+    line.lane(name!("to"), *to);
+    line.word(name!("m"), label);
+    line.number(name!("id"), message.id);
+    line.number_or_zero(name!("c"), *cause);
     if message.root != message.id {
-        line.number("r", message.root);
+        line.number(name!("r"), message.root);
     }
-    line.number("p", u64::from(*port));
-    line.number_or_zero("d", u64::from(*depth));
-    line.number_or_zero("sz", *bytes);
-    line.hex_u64("x", about.digest(*bytes));
+    line.number(name!("p"), u64::from(*port));
+    line.number_or_zero(name!("d"), u64::from(*depth));
+    line.number_or_zero(name!("sz"), *bytes);
+    line.hex_u64(name!("x"), about.digest(*bytes));
     key(line, about);
     if let Some(note) = note {
-        line.text("note", note);
+        line.text(name!("note"), note);
     }
-    line.truth("bad", *trouble);
+    line.truth(name!("bad"), *trouble);
 }
 
 fn done(line: &mut Line<'_>, event: &TraceEvent) {
@@ -227,25 +245,25 @@ fn done(line: &mut Line<'_>, event: &TraceEvent) {
     else {
         return;
     };
-    line.word("k", "done");
-    line.lane("to", *to);
+    line.word(name!("k"), "done");
+    line.lane(name!("to"), *to);
     match port {
         Some(port) => {
-            line.word("m", label);
-            line.number("id", *id);
-            line.number("p", u64::from(*port));
+            line.word(name!("m"), label);
+            line.number(name!("id"), *id);
+            line.number(name!("p"), u64::from(*port));
         }
         None => {
-            line.name("m");
+            line.name(name!("m"));
             push_timer(line.out, label);
-            line.number("id", *id);
+            line.number(name!("id"), *id);
         }
     }
-    line.number_or_zero("d", u64::from(*depth));
-    line.number("w", *wait_ns);
-    line.number("b", *busy_ns);
-    line.number_or_zero("a", *async_ns);
-    line.truth("bad", *panicked);
+    line.number_or_zero(name!("d"), u64::from(*depth));
+    line.number(name!("w"), *wait_ns);
+    line.number(name!("b"), *busy_ns);
+    line.number_or_zero(name!("a"), *async_ns);
+    line.truth(name!("bad"), *panicked);
 }
 
 fn life(line: &mut Line<'_>, event: &TraceEvent) {
@@ -256,47 +274,47 @@ fn life(line: &mut Line<'_>, event: &TraceEvent) {
         TraceEvent::Restart { actor, incarnation, .. } => ("restart", actor, incarnation),
         _ => return,
     };
-    line.word("k", kind);
-    line.word("to", actor.as_str());
-    line.number("gen", u64::from(*incarnation));
+    line.word(name!("k"), kind);
+    line.word(name!("to"), actor.as_str());
+    line.number(name!("gen"), u64::from(*incarnation));
     match event {
-        TraceEvent::Start { id, .. } => line.number("id", *id),
+        TraceEvent::Start { id, .. } => line.number(name!("id"), *id),
         TraceEvent::Panic { id, note, .. } => {
-            line.number_or_zero("id", *id);
-            line.text("note", note);
+            line.number_or_zero(name!("id"), *id);
+            line.text(name!("note"), note);
         }
         TraceEvent::Restart { id, backoff_ns, .. } => {
-            line.number("id", *id);
-            line.number("a", *backoff_ns);
+            line.number(name!("id"), *id);
+            line.number(name!("a"), *backoff_ns);
         }
         _ => {}
     }
 }
 
 fn port_fields(line: &mut Line<'_>, port: &TracePort) {
-    line.number("p", u64::from(port.number));
-    line.text("name", port.name);
-    line.lane("to", port.to);
-    line.number("items", port.items as u64);
-    line.number("bytes", port.bytes as u64);
+    line.number(name!("p"), u64::from(port.number));
+    line.text(name!("name"), port.name);
+    line.lane(name!("to"), port.to);
+    line.number(name!("items"), port.items as u64);
+    line.number(name!("bytes"), port.bytes as u64);
 }
 
 fn key(line: &mut Line<'_>, key: &TraceKey) {
     if *key == TraceKey::default() {
         return;
     }
-    line.name("key");
+    line.name(name!("key"));
     line.out.push(b'{');
     let mut inner = Line { out: line.out, first: true };
     blocks(&mut inner, &key.blocks);
     if let Some(peer) = key.peer {
-        inner.hex_u64("p", peer);
+        inner.hex_u64(name!("p"), peer);
     }
     if let Some(session) = key.session {
-        inner.number("s", session.0);
+        inner.number(name!("s"), session.0);
     }
     if let Some(request) = key.request {
-        inner.number("rq", request.0);
+        inner.number(name!("rq"), request.0);
     }
     line.out.push(b'}');
 }
@@ -304,27 +322,27 @@ fn key(line: &mut Line<'_>, key: &TraceKey) {
 fn blocks(line: &mut Line<'_>, blocks: &TraceBlocks) {
     match blocks {
         TraceBlocks::None => {}
-        TraceBlocks::OfCause => line.word("of", "c"),
-        TraceBlocks::Number(number) => line.number("n", *number),
-        TraceBlocks::Hash(hash) => line.hash("h", hash),
+        TraceBlocks::OfCause => line.word(name!("of"), "c"),
+        TraceBlocks::Number(number) => line.number(name!("n"), *number),
+        TraceBlocks::Hash(hash) => line.hash(name!("h"), hash),
         TraceBlocks::One(block) => {
-            line.hash("h", &block.hash);
-            line.number("n", block.number);
+            line.hash(name!("h"), &block.hash);
+            line.number(name!("n"), block.number);
         }
         TraceBlocks::Run { top, low } => {
             if !top.hash.is_zero() {
-                line.hash("h", &top.hash);
+                line.hash(name!("h"), &top.hash);
             }
-            line.number("n", *low);
-            line.number("to", top.number);
+            line.number(name!("n"), *low);
+            line.number(name!("to"), top.number);
         }
         TraceBlocks::Chain { top, hashes } => {
             let below = (hashes.len() as u64).saturating_sub(1);
-            line.number("n", top.saturating_sub(below));
-            line.number("to", *top);
-            line.list("hs", hashes.iter(), push_hash);
+            line.number(name!("n"), top.saturating_sub(below));
+            line.number(name!("to"), *top);
+            line.list(name!("hs"), hashes.iter(), push_hash);
         }
-        TraceBlocks::List(list) => line.list("bs", list.iter(), push_block),
+        TraceBlocks::List(list) => line.list(name!("bs"), list.iter(), push_block),
     }
 }
 
@@ -351,17 +369,17 @@ pub(crate) struct Header<'a> {
 /// Writes the first line of a file.
 pub(crate) fn header(header: &Header<'_>, out: &mut Vec<u8>) {
     let mut line = Line::begin(out);
-    line.number("v", 1);
-    line.word("k", "hdr");
-    line.text("run", header.run);
-    line.text("by", header.by);
-    line.word("t0_unix_ns", &header.t0_unix_ns.to_string());
-    line.word("clock", if header.simulated { "sim" } else { "real" });
-    line.number("segment", header.segment);
+    line.number(name!("v"), 1);
+    line.word(name!("k"), "hdr");
+    line.text(name!("run"), header.run);
+    line.text(name!("by"), header.by);
+    line.word(name!("t0_unix_ns"), &header.t0_unix_ns.to_string());
+    line.word(name!("clock"), if header.simulated { "sim" } else { "real" });
+    line.number(name!("segment"), header.segment);
     if let Some(why) = header.why {
-        line.text("why", why);
+        line.text(name!("why"), why);
     }
-    line.list("ports", header.ports, |out, port| {
+    line.list(name!("ports"), header.ports, |out, port| {
         out.push(b'{');
         port_fields(&mut Line { out, first: true }, port);
         out.push(b'}');
@@ -372,12 +390,12 @@ pub(crate) fn header(header: &Header<'_>, out: &mut Vec<u8>) {
 /// Writes that records are missing: `lost` of them, those that follow `q`.
 pub(crate) fn gap(q: u64, at_ns: u64, lost: u64, since_ns: u64, why: &str, out: &mut Vec<u8>) {
     let mut line = Line::begin(out);
-    line.number("q", q);
-    line.number("t", at_ns);
-    line.word("k", "gap");
-    line.number("n", lost);
-    line.number("from", since_ns);
-    line.number("until", at_ns);
-    line.word("why", why);
+    line.number(name!("q"), q);
+    line.number(name!("t"), at_ns);
+    line.word(name!("k"), "gap");
+    line.number(name!("n"), lost);
+    line.number(name!("from"), since_ns);
+    line.number(name!("until"), at_ns);
+    line.word(name!("why"), why);
     line.end();
 }

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 use moorline_kit::{Recorder, Tracer};
 use moorline_messages::TraceRecord;
 use thiserror::Error;
@@ -22,13 +22,13 @@ use thiserror::Error;
 use self::writer::Writer;
 
 /// Records that may wait for the writer's thread.
-const QUEUE_RECORDS_MAX: usize = 32_768;
+const QUEUE_RECORDS_MAX: usize = 16_384;
 
 /// Orders that may wait for it.
 const ORDERS_MAX: usize = 8;
 
 /// How often the writer's thread looks. Waking it for each record would cost the actors more.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What becomes of a record when the queue is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,17 +202,19 @@ fn write(
     lost: &Lost,
 ) {
     loop {
-        let order = ordered.recv_timeout(LOOK_EVERY);
+        // a channel that is waited on spins first, every time
+        std::thread::sleep(LOOK_EVERY);
+        let order = ordered.try_recv();
         take_waiting(&mut writer, queue, lost);
         writer.look_for_slow_handlings();
         writer.flush();
         match order {
             Ok(Order::Flight) => writer.write_flight("signal"),
-            Ok(Order::Stop) | Err(crossbeam_channel::RecvTimeoutError::Disconnected) => {
+            Ok(Order::Stop) | Err(TryRecvError::Disconnected) => {
                 writer.finish();
                 return;
             }
-            Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
+            Err(TryRecvError::Empty) => {}
         }
     }
 }

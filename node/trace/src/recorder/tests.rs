@@ -153,7 +153,10 @@ fn what_finds_no_room_is_counted_where_it_is_missing() {
 
 #[test]
 fn a_flight_recording_is_written_on_demand() {
-    let mut rig = rig(|_, _| {});
+    let mut rig = rig(|config, dir| {
+        config.dir = None;
+        config.flights = Some(dir.join("trace"));
+    });
     rig.tell_and_handle(3);
     rig.recording.flight_recorder().write();
     let dir = rig.stop();

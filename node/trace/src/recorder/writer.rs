@@ -109,7 +109,10 @@ impl Writer {
         if self.is_encoding() {
             encode::record(&record, q, &mut self.lines);
         }
-        self.ring.push(q, record);
+        // what is in the files need not be kept in memory as well
+        if self.segments.is_none() {
+            self.ring.push(q, record);
+        }
         if self.lines.len() >= FLUSH_BYTES {
             self.write_lines();
         }
@@ -251,7 +254,7 @@ impl Writer {
     }
 
     pub(super) fn write_flight(&self, why: &str) {
-        let Some(dir) = self.config.flights.as_ref().or(self.config.dir.as_ref()) else { return };
+        let (Some(dir), None) = (&self.config.flights, &self.segments) else { return };
         let mut lines = self.header(0, Some(why));
         for (q, record) in self.ring.iter() {
             encode::record(record, *q, &mut lines);
