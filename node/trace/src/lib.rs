@@ -1,1 +1,15 @@
 //! The trace of what actors tell one another: recorder, file format, reader, analysis.
+
+pub mod batch;
+mod encode;
+mod feed;
+pub mod line;
+pub mod model;
+mod quick;
+pub mod reader;
+mod recorder;
+
+pub use feed::{Feed, MAX_GAPS};
+pub use model::Model;
+pub use reader::{Loaded, ReadError, load};
+pub use recorder::{FlightRecorder, RecorderConfig, RecorderError, Recording, WhenFull};
