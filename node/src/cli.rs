@@ -77,8 +77,6 @@ pub(crate) struct CommonArgs {
         value_parser = fork_time
     )]
     pub(crate) overrides: Vec<(String, u64)>,
-    #[command(flatten)]
-    pub(crate) record: RecordArgs,
 }
 
 #[derive(Debug, Args)]
@@ -104,6 +102,8 @@ pub(crate) struct NodeArgs {
     /// What starts a download: forkchoice, or forkchoice-and-payload [default: forkchoice]
     #[arg(long = "sync.trigger", env = "MOORLINE_SYNC_TRIGGER", value_name = "TRIGGER")]
     pub(crate) sync_trigger: Option<crate::config::Trigger>,
+    #[command(flatten)]
+    pub(crate) record: RecordArgs,
 }
 
 #[derive(Debug, Args)]
@@ -116,6 +116,8 @@ pub(crate) struct SyncArgs {
     /// The lowest block wanted [default: 1, the whole history]
     #[arg(long, env = "MOORLINE_UNTIL", value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) until: Option<u64>,
+    #[command(flatten)]
+    pub(crate) record: RecordArgs,
     /// Print one JSON object at the end, and nothing else, on standard output
     #[arg(long)]
     pub(crate) json: bool,

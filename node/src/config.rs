@@ -15,7 +15,7 @@ use moorline_tree::SyncTrigger;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    cli::{CommonArgs, NodeArgs, RecordArgs},
+    cli::{CommonArgs, NodeArgs, RecordArgs, SyncArgs},
     failure::Misuse,
 };
 
@@ -135,9 +135,9 @@ pub(crate) struct TraceSettings {
 }
 
 impl TraceSettings {
-    fn of(args: &RecordArgs, file: &Self) -> Self {
+    fn of(args: &RecordArgs, file: Self) -> Self {
         Self {
-            dir: args.dir.clone().or_else(|| file.dir.clone()),
+            dir: args.dir.clone().or(file.dir),
             compress: args.compress || file.compress,
             listen: args.listen.or(file.listen),
         }
@@ -177,6 +177,15 @@ impl Settings {
         if let Some(trigger) = args.sync_trigger.or(file.sync.trigger) {
             settings.sync.trigger = trigger;
         }
+        settings.trace = TraceSettings::of(&args.record, file.trace);
+        Ok(settings)
+    }
+
+    /// What a one-shot sync's flags come to.
+    pub(crate) fn of_sync(args: &SyncArgs) -> Result<Self> {
+        let file = read_file(args.common.config.as_deref())?;
+        let mut settings = Self::of(&args.common, &file)?;
+        settings.trace = TraceSettings::of(&args.record, file.trace);
         Ok(settings)
     }
 
@@ -206,7 +215,7 @@ impl Settings {
             authrpc: Engine { addr: local, port: 8551, jwtsecret: datadir.join("jwt.hex") },
             http: Http { addr: local, port: 8545 },
             sync: SyncSettings { trigger: Trigger::default() },
-            trace: TraceSettings::of(&args.record, &file.trace),
+            trace: TraceSettings::default(),
             chain,
             datadir,
             peer,

@@ -91,9 +91,14 @@ impl Child {
 
     /// Asks it to end, as Ctrl-C or a service manager does.
     pub fn terminate(self) -> Finished {
-        let pid = self.process.id().to_string();
-        Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        self.signal("TERM");
         self.finish()
+    }
+
+    /// Sends it a signal by its name, as in `USR1`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.process.id().to_string();
+        Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap();
     }
 
     /// Waits until it ends.

@@ -56,6 +56,7 @@ impl World {
             sync_trigger: moorline_tree::SyncTrigger::Forkchoice,
             engine: None,
             http: None,
+            tracer: moorline_kit::Tracer::OFF,
         })
         .await
         .unwrap()

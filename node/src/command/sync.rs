@@ -38,7 +38,7 @@ const STALL_PATIENCE: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 pub(crate) async fn run(args: SyncArgs) -> Result<()> {
-    let settings = Settings::of_common(&args.common)?;
+    let settings = Settings::of_sync(&args)?;
     if settings.peer.is_empty() {
         let text = "sync needs somebody to ask: name a peer with --peer enode://...";
         bail!(Misuse(text.to_owned()));
