@@ -31,6 +31,7 @@ fn a_node_whose_port_is_in_use_lets_go_of_its_store() {
             sync_trigger: SyncTrigger::Forkchoice,
             engine: None,
             http,
+            tracer: moorline_kit::Tracer::OFF,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let mut runtime = Some(runtime.unwrap());
