@@ -81,6 +81,11 @@ impl Feed {
         self.batch.events.len()
     }
 
+    /// How many bytes of an unfinished line are kept; never more than [`MAX_LINE_BYTES`].
+    pub const fn carried_bytes(&self) -> usize {
+        self.carry.len()
+    }
+
     /// What was read since the last time.
     pub fn take(&mut self) -> Batch {
         let next = Batch::with_room_of(&self.batch);

@@ -284,7 +284,10 @@ fn subject(scan: &mut Scan<'_>, batch: &mut Batch) -> Option<Subject> {
     Some(subject)
 }
 
-fn pair<'a>(scan: &mut Scan<'a>) -> Option<(&'a [u8], Option<u64>)> {
+/// Digits of a hash, and a number.
+type Item<'a> = (&'a [u8], Option<u64>);
+
+fn pair<'a>(scan: &mut Scan<'a>) -> Option<Item<'a>> {
     scan.take(b'[')?;
     let number = scan.number()?;
     scan.take(b',')?;
@@ -295,7 +298,7 @@ fn pair<'a>(scan: &mut Scan<'a>) -> Option<(&'a [u8], Option<u64>)> {
 
 fn list<'a>(
     scan: &mut Scan<'a>,
-    item: fn(&mut Scan<'a>) -> Option<(&'a [u8], Option<u64>)>,
+    item: fn(&mut Scan<'a>) -> Option<Item<'a>>,
     batch: &mut Batch,
 ) -> Option<u32> {
     scan.take(b'[')?;

@@ -1,5 +1,7 @@
 //! What a model makes of lines.
 
+#![allow(clippy::arithmetic_side_effects)]
+
 use crate::{Feed, Model};
 
 use super::{ABSENT, MarkKind, NONE, kind, state};
