@@ -4,6 +4,7 @@ pub mod batch;
 pub mod check;
 pub mod diff;
 mod encode;
+pub mod export;
 mod feed;
 pub mod follow;
 pub mod line;
