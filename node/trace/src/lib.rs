@@ -1,6 +1,7 @@
 //! The trace of what actors tell one another: recorder, file format, reader, analysis.
 
 pub mod batch;
+mod careful;
 pub mod check;
 pub mod diff;
 mod encode;
