@@ -68,9 +68,11 @@ pub(crate) fn assemble(index: &str, style: &str, modules: &[(&str, &str)]) -> Pa
     let meta =
         format!(r#"{HEAD_OPEN}<meta http-equiv="Content-Security-Policy" content="{policy}">"#);
     let fill = |part: &str| {
-        part.replacen(HEAD_OPEN, &meta, 1)
-            .replacen(STYLE_MARK, style, 1)
-            .replacen(SCRIPT_MARK, &script, 1)
+        part.replacen(HEAD_OPEN, &meta, 1).replacen(STYLE_MARK, style, 1).replacen(
+            SCRIPT_MARK,
+            &script,
+            1,
+        )
     };
     // cut first, so that no text of a module can be taken for the columns' element
     let (before, after) = index.split_once(COLUMNS_ELEMENT).unwrap_or((index, ""));
@@ -146,7 +148,7 @@ mod tests {
         let html = Page::of_this_build().served();
         assert!(!html.contains(STYLE_MARK) && !html.contains(SCRIPT_MARK));
         assert!(html.contains(COLUMNS_ELEMENT), "a standalone page has nowhere to put its columns");
-        for asks in [" src=", "<link", "@import", "url(http"] {
+        for asks in [" src=", "stylesheet", "@import", "url(http"] {
             assert!(!html.contains(asks), "the page asks for something by {asks}");
         }
         let script = between(&html, r#"<script type="module">"#, "</script>");
@@ -157,7 +159,8 @@ mod tests {
 
     #[test]
     fn the_modules_of_this_build_are_those_that_the_page_lists() {
-        let listed: Vec<&str> = assets::MODULE_LIST.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+        let listed: Vec<&str> =
+            assets::MODULE_LIST.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
         let built: Vec<&str> = assets::MODULES.iter().map(|(name, _)| *name).collect();
         assert_eq!(built, listed);
     }

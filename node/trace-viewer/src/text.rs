@@ -1,0 +1,319 @@
+//! What the commands of `moorline trace` print.
+
+use std::fmt::Write as _;
+
+use moorline_trace::{
+    Model,
+    check::Finding,
+    diff::Diff,
+    follow::{Followed, Step},
+    stats::{Latency, Stats},
+};
+use serde_json::{Value, json};
+
+/// Rows of a table that are printed; of the rest it is said how many they are.
+const ROWS_MAX: usize = 1_000;
+
+/// Text from outside, with what would steer a terminal made visible.
+pub fn tame(text: &str) -> String {
+    let mut tamed = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() || is_invisible(c) {
+            tamed.extend(c.escape_unicode());
+        } else {
+            tamed.push(c);
+        }
+    }
+    tamed
+}
+
+/// Characters that turn the direction of a text, or have no width.
+const fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// A duration in three digits or so and a unit.
+pub fn duration(ns: f64) -> String {
+    match ns {
+        ns if !ns.is_finite() => "-".to_owned(),
+        ns if ns < 1e3 => format!("{ns:.0} ns"),
+        ns if ns < 1e6 => format!("{:.1} us", ns / 1e3),
+        ns if ns < 1e9 => format!("{:.1} ms", ns / 1e6),
+        ns => format!("{:.2} s", ns / 1e9),
+    }
+}
+
+fn known(latency: &Latency, ns: f64) -> String {
+    if latency.known == 0 { "-".to_owned() } else { duration(ns) }
+}
+
+/// Columns as wide as their widest cell; the first to the left, the others to the right.
+fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
+    for row in rows.iter().take(ROWS_MAX) {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    let head: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();
+    for row in std::iter::once(&head).chain(rows.iter().take(ROWS_MAX)) {
+        let mut line = String::new();
+        for (index, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let width = *width;
+            // writing to a string cannot fail
+            let _ = match index {
+                0 => write!(line, "{cell:<width$}"),
+                _ => write!(line, "  {cell:>width$}"),
+            };
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    let more = rows.len().saturating_sub(ROWS_MAX);
+    if more > 0 {
+        let _ = writeln!(text, "... and {more} more");
+    }
+    text
+}
+
+/// Counts and latencies, as tables. For JSON, serialize the [`Stats`].
+pub fn stats(stats: &Stats) -> String {
+    let messages: Vec<Vec<String>> = stats
+        .messages
+        .iter()
+        .map(|m| {
+            vec![
+                tame(&m.type_name),
+                m.count.to_string(),
+                m.in_flight.to_string(),
+                m.dropped.to_string(),
+                m.panicked.to_string(),
+                m.bad.to_string(),
+                known(&m.wait, m.wait.p50_ns),
+                known(&m.wait, m.wait.p99_ns),
+                known(&m.busy, m.busy.p50_ns),
+                known(&m.busy, m.busy.p99_ns),
+                known(&m.busy, m.busy.max_ns),
+                known(&m.late, m.late.p99_ns),
+            ]
+        })
+        .collect();
+    let lanes: Vec<Vec<String>> = stats
+        .lanes
+        .iter()
+        .map(|lane| {
+            vec![
+                tame(&lane.lane),
+                lane.count.to_string(),
+                format!("{:.2} %", lane.busy_share * 100.0),
+                lane.panics.to_string(),
+                lane.refused.to_string(),
+            ]
+        })
+        .collect();
+    let ports: Vec<Vec<String>> = stats
+        .ports
+        .iter()
+        .map(|port| {
+            vec![
+                tame(&port.name),
+                tame(&port.to),
+                port.count.to_string(),
+                port.max_depth.to_string(),
+                port.limit_items.to_string(),
+            ]
+        })
+        .collect();
+    let message_head = [
+        "message",
+        "count",
+        "open",
+        "dropped",
+        "panicked",
+        "bad",
+        "wait p50",
+        "wait p99",
+        "busy p50",
+        "busy p99",
+        "busy max",
+        "async p99",
+    ];
+    [
+        format!(
+            "{} rows in {}; {} records are missing\n\n",
+            stats.rows,
+            duration(stats.elapsed_ns),
+            stats.missing_records
+        ),
+        table(&message_head, &messages),
+        "\n".to_owned(),
+        table(&["lane", "messages", "busy", "panics", "refused"], &lanes),
+        "\n".to_owned(),
+        table(&["port", "to", "messages", "deepest", "limit"], &ports),
+    ]
+    .concat()
+}
+
+/// What a check found, one line each. For JSON, serialize the findings.
+pub fn findings(findings: &[Finding]) -> String {
+    if findings.is_empty() {
+        return "nothing is wrong\n".to_owned();
+    }
+    let rows: Vec<Vec<String>> = findings
+        .iter()
+        .map(|finding| {
+            vec![
+                format!("{:?}", finding.severity).to_lowercase(),
+                finding.count.to_string(),
+                duration(finding.t_ns),
+                tame(&finding.what),
+            ]
+        })
+        .collect();
+    table(&["severity", "count", "first at", "what"], &rows)
+}
+
+/// Hops of a key with the critical path and its split.
+pub fn followed(model: &Model, followed: &Followed) -> String {
+    if followed.hops.is_empty() {
+        return "nothing in this trace names it\n".to_owned();
+    }
+    let hops: Vec<Vec<String>> =
+        (0..followed.hops.len()).map(|hop| hop_cells(model, followed, hop)).collect();
+    let path: Vec<Vec<String>> = followed
+        .path
+        .iter()
+        .map(|step| {
+            let row = followed.hops.get(step.hop).map(|hop| hop.row);
+            let name = row.map(|row| tame(model.type_name(row))).unwrap_or_default();
+            step_cells(name, step)
+        })
+        .chain(std::iter::once(step_cells("all".to_owned(), &followed.sum)))
+        .collect();
+    [
+        format!("{} hops\n\n", followed.hops.len()),
+        table(&["message", "hop", "from", "to", "at", "parent", "via", "wait", "busy"], &hops),
+        "\nthe critical path\n\n".to_owned(),
+        table(&["message", "queue", "handling", "others", "network", "async", "total"], &path),
+    ]
+    .concat()
+}
+
+fn hop_cells(model: &Model, followed: &Followed, index: usize) -> Vec<String> {
+    let Some(hop) = followed.hops.get(index) else { return Vec::new() };
+    let columns = model.columns();
+    let lane = |column: &[u8]| column.get(hop.row).map(|lane| tame(model.lane_name(*lane)));
+    let time = |column: &[f32]| {
+        column.get(hop.row).map_or_else(|| "-".to_owned(), |ns| duration(f64::from(*ns)))
+    };
+    vec![
+        tame(model.type_name(hop.row)),
+        index.to_string(),
+        lane(&columns.from).unwrap_or_default(),
+        lane(&columns.to).unwrap_or_default(),
+        duration(columns.t.get(hop.row).copied().unwrap_or(f64::NAN)),
+        hop.parent.map_or_else(|| "-".to_owned(), |parent| parent.to_string()),
+        hop.via.to_string(),
+        time(&columns.wait),
+        time(&columns.busy),
+    ]
+}
+
+fn step_cells(name: String, step: &Step) -> Vec<String> {
+    let parts = [
+        step.queue_ns,
+        step.handling_ns,
+        step.others_ns,
+        step.network_ns,
+        step.asynchronous_ns,
+        step.total_ns(),
+    ];
+    std::iter::once(name).chain(parts.map(duration)).collect()
+}
+
+/// Hops and path as JSON.
+pub fn followed_json(model: &Model, followed: &Followed) -> Value {
+    let hops: Vec<Value> = followed
+        .hops
+        .iter()
+        .map(|hop| {
+            json!({
+                "row": hop.row, "type": model.type_name(hop.row), "parent": hop.parent,
+                "via": hop.via, "names_key": hop.names_key,
+                "t_ns": model.columns().t.get(hop.row), "end_ns": model.columns().end(hop.row),
+            })
+        })
+        .collect();
+    let path: Vec<Value> = followed.path.iter().map(step_json).collect();
+    json!({"hops": hops, "path": path, "sum": step_json(&followed.sum)})
+}
+
+fn step_json(step: &Step) -> Value {
+    json!({
+        "hop": step.hop, "queue_ns": step.queue_ns, "handling_ns": step.handling_ns,
+        "others_ns": step.others_ns, "network_ns": step.network_ns,
+        "asynchronous_ns": step.asynchronous_ns,
+    })
+}
+
+/// Two runs beside one another. For JSON, serialize the [`Diff`].
+pub fn diff(diff: &Diff) -> String {
+    let messages: Vec<Vec<String>> = diff
+        .messages
+        .iter()
+        .map(|m| {
+            let [count_a, count_b] = m.count;
+            let [busy_a, busy_b] = m.busy_p99_ns;
+            let [wait_a, wait_b] = m.wait_p99_ns;
+            vec![
+                tame(&m.type_name),
+                count_a.to_string(),
+                count_b.to_string(),
+                duration(busy_a),
+                duration(busy_b),
+                duration(wait_a),
+                duration(wait_b),
+            ]
+        })
+        .collect();
+    let elapsed = |ns: Option<f64>| ns.map_or_else(|| "-".to_owned(), duration);
+    let blocks: Vec<Vec<String>> = diff
+        .blocks
+        .iter()
+        .map(|block| {
+            let [a, b] = block.elapsed_ns;
+            let [hops_a, hops_b] = block.hops;
+            let number = block.number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+            let short: String = tame(&block.hash).chars().take(14).collect();
+            vec![short, number, elapsed(a), elapsed(b), hops_a.to_string(), hops_b.to_string()]
+        })
+        .collect();
+    let message_head =
+        ["message", "count A", "count B", "busy p99 A", "busy p99 B", "wait p99 A", "wait p99 B"];
+    let block_head = ["block", "number", "elapsed A", "elapsed B", "hops A", "hops B"];
+    [
+        format!("A is {}\nB is {}\n\n", tame(&diff.a), tame(&diff.b)),
+        table(&message_head, &messages),
+        format!("\n{} blocks compared\n\n", diff.blocks_total),
+        table(&block_head, &blocks),
+    ]
+    .concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [vec!["a".into(), "12345".into()], vec!["longer".into(), "1".into()]];
+        assert_eq!(table(&["x", "n"], &rows), "x           n\na       12345\nlonger      1\n");
+    }
+
+    #[test]
+    fn what_would_steer_a_terminal_is_shown_and_not_obeyed() {
+        let tamed = tame("\u{1b}[2J\u{202e}geth\r\n");
+        assert_eq!(tamed, "\\u{1b}[2J\\u{202e}geth\\u{d}\\u{a}");
+    }
+}
