@@ -191,6 +191,13 @@ fn follow_files(path: &Path, sink: Sink<'_>) {
         match follow_file(file, &followed, sink, &mut caught_up) {
             Ok(true) => {}
             Ok(false) => return,
+            // it was compressed or deleted since it was listed: the next look tells
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if !pause(sink, &mut caught_up) {
+                    return;
+                }
+                continue;
+            }
             Err(error) => {
                 if !sink(Piece::Skip(format!("the rest of a file: {error}"))) {
                     return;

@@ -127,7 +127,7 @@ impl Ring {
     /// A header, what is kept, and what comes.
     pub(super) fn body(self: Arc<Self>, watched: &Watched, place: OwnedSemaphorePermit) -> Body {
         let grown = self.grown.subscribe();
-        let first = Some(Bytes::from(header_line(watched)));
+        let first = header_line(watched).map(Bytes::from);
         let state = (self, grown, first, 0_u64, place);
         Body::from_stream(stream::unfold(state, |state| async move {
             let (ring, mut grown, mut first, number, place) = state;
@@ -145,10 +145,13 @@ impl Ring {
     }
 }
 
-/// The header, with the ports whose own records may be forgotten.
-fn header_line(watched: &Watched) -> String {
+/// The header, with the ports whose own records may be forgotten; none before the node has told its own.
+fn header_line(watched: &Watched) -> Option<String> {
     let look = watched.look();
     let (model, about) = (look.model(), look.model().header());
+    if about.run.is_empty() {
+        return None;
+    }
     let ports: Vec<_> = model
         .ports()
         .iter()
@@ -161,5 +164,5 @@ fn header_line(watched: &Watched) -> String {
         "v": 1, "k": "hdr", "run": about.run, "by": about.by, "t0_unix_ns": about.t0_unix_ns,
         "clock": about.clock, "segment": 0, "ports": ports,
     });
-    format!("{header}\n")
+    Some(format!("{header}\n"))
 }

@@ -34,6 +34,19 @@ fn viewing(source: &str) -> Serving {
     view(&ViewArgs { source: source.to_owned(), against: None, listen }).unwrap()
 }
 
+/// Serves with short waits.
+fn impatient(source: &str) -> Serving {
+    let source = Source::open(source).unwrap();
+    let (watched, ready) = watch_source(&source).unwrap();
+    ready.recv().unwrap();
+    let patience = Patience {
+        request_head: Duration::from_millis(100),
+        write_stall: Duration::from_millis(500),
+    };
+    let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    serve(listener, watched, Events::Of(source), None, patience).unwrap()
+}
+
 fn raw(serving: &Serving, request: &str) -> String {
     let mut stream = TcpStream::connect(serving.addr()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -174,18 +187,49 @@ fn the_records_of_a_running_node_begin_with_a_header_and_go_on() {
 }
 
 #[test]
+fn a_viewer_that_is_there_before_the_first_record_misses_none() {
+    let (sender, node) = serve_live("127.0.0.1:0".parse().unwrap()).unwrap();
+    let early = viewing(&node.url());
+    sender.offer(format!("{HEADER}\n{}", send(0)));
+    let held = wait_for_rows(&early, 1);
+    assert_eq!((&held["run"], &held["skipped"]), (&Value::from("r"), &Value::Array(Vec::new())));
+}
+
+#[test]
+fn readers_that_take_nothing_lose_their_place() {
+    let dir = TempDir::new().unwrap();
+    let path = trace(&dir, 0, &send(0));
+    let blank = "\n".repeat(32 << 20);
+    fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(blank.as_bytes()).unwrap();
+    let serving = impatient(path.to_str().unwrap());
+    let ask = format!("GET /events.jsonl HTTP/1.1\r\nHost: {}\r\n\r\n", serving.addr());
+    let stuck: Vec<TcpStream> = (0..4)
+        .map(|_| {
+            let mut stream = TcpStream::connect(serving.addr()).unwrap();
+            stream.write_all(ask.as_bytes()).unwrap();
+            // its answer has begun, so it has its place
+            stream.read_exact(&mut [0; 1]).unwrap();
+            stream
+        })
+        .collect();
+    let url = format!("{}events.jsonl", serving.url());
+    let held = header(&get(&serving, "columns"));
+    let mut polls = 0;
+    while ureq::get(&url).call().is_err() {
+        polls += 1;
+        assert!(polls < 20, "those that take nothing keep their places");
+        let path = format!("changes?generation={}&version={}", held["generation"], held["version"]);
+        get(&serving, &path);
+    }
+    assert!(polls > 0, "they never had all places");
+    drop(stuck);
+}
+
+#[test]
 fn clients_that_say_nothing_are_sent_away_and_do_not_keep_others_out() {
     let dir = TempDir::new().unwrap();
     let path = trace(&dir, 0, &send(0));
-    let source = Source::open(path.to_str().unwrap()).unwrap();
-    let (watched, ready) = watch_source(&source).unwrap();
-    ready.recv().unwrap();
-    let patience = Patience {
-        request_head: Duration::from_millis(100),
-        write_stall: Duration::from_millis(100),
-    };
-    let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
-    let serving = serve(listener, watched, Events::Of(source), None, patience).unwrap();
+    let serving = impatient(path.to_str().unwrap());
     let mut hung: Vec<TcpStream> = (0..connection::CONNECTIONS_MAX + 8)
         .map(|_| TcpStream::connect(serving.addr()).unwrap())
         .collect();
