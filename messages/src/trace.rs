@@ -87,6 +87,13 @@ pub enum TraceBlocks {
         /// Height of the lowest.
         low: BlockNumber,
     },
+    /// From a block down, so many, whose heights are not known to whoever speaks of them.
+    Below {
+        /// The highest.
+        top: B256,
+        /// How many.
+        len: u64,
+    },
     /// A run, hash by hash from the highest down.
     Chain {
         /// Height of the highest.
@@ -204,6 +211,10 @@ impl TraceKey {
             TraceBlocks::Run { top, low } => {
                 digest.add_block(top);
                 digest.add(*low);
+            }
+            TraceBlocks::Below { top, len } => {
+                digest.add_hash(top);
+                digest.add(*len);
             }
             TraceBlocks::Chain { top, hashes } => {
                 digest.add(*top);

@@ -47,7 +47,9 @@ impl Traced for TreeEvent {
             DownloadRequest::BlockSet { hashes, .. } => {
                 hashes.first().map_or(TraceBlocks::None, |hash| TraceBlocks::Hash(*hash))
             }
-            DownloadRequest::BlockRange { head, .. } => TraceBlocks::Hash(*head),
+            DownloadRequest::BlockRange { head, count, .. } => {
+                TraceBlocks::Below { top: *head, len: *count }
+            }
             DownloadRequest::Cancel { .. } => TraceBlocks::None,
         };
         TraceKey::blocks(blocks).request(request.id())
@@ -83,8 +85,9 @@ impl Traced for DownloadOutcome {
 
     fn key(&self) -> TraceKey {
         match self {
-            Self::NewDownloadStarted { request, target, .. } => {
-                TraceKey::blocks(TraceBlocks::Hash(*target)).request(*request)
+            Self::NewDownloadStarted { request, target, remaining_blocks } => {
+                let blocks = TraceBlocks::Below { top: *target, len: *remaining_blocks };
+                TraceKey::blocks(blocks).request(*request)
             }
             Self::Blocks { request, blocks, .. } => {
                 TraceKey::blocks(TraceBlocks::run_of(blocks)).request(*request)
@@ -117,6 +120,9 @@ impl FetchItems {
             Self::Headers { top: HashOrNumber::Number(number), limit } if *limit > 1 => {
                 let top = BlockNumHash { number: *number, ..BlockNumHash::default() };
                 TraceBlocks::Run { top, low: number.saturating_sub(limit.saturating_sub(1)) }
+            }
+            Self::Headers { top: HashOrNumber::Hash(top), limit } => {
+                TraceBlocks::Below { top: *top, len: *limit }
             }
             Self::Headers { top, .. } => of_block(*top),
             Self::Bodies { blocks } => TraceBlocks::of(blocks.clone()),

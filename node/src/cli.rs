@@ -11,7 +11,7 @@ use moorline_messages::NodeRecord;
 
 use crate::logging::Logging;
 
-pub(crate) use self::trace::RecordArgs;
+pub(crate) use self::trace::{ExportForm, RecordArgs, TraceArg, TraceCommand};
 
 /// A verified, gap-free copy of an Ethereum chain, moored to the head that a consensus client names.
 #[derive(Debug, Parser)]
@@ -37,6 +37,9 @@ pub(crate) enum Command {
     /// Look at what is stored
     #[command(subcommand)]
     Db(DbCommand),
+    /// Look at what a node recorded: what its actors told one another
+    #[command(subcommand)]
+    Trace(TraceCommand),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),

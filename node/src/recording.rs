@@ -4,7 +4,8 @@ use std::path::Path;
 
 use eyre::Result;
 use moorline_kit::Tracer;
-use moorline_trace::{FlightRecorder, RecorderConfig, Recording};
+use moorline_trace::{FlightRecorder, Live, RecorderConfig, Recording};
+use moorline_trace_viewer::{Serving, serve_live};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{config::TraceSettings, node::CLIENT};
@@ -14,30 +15,47 @@ use crate::{config::TraceSettings, node::CLIENT};
 pub(crate) struct Recorded {
     tracer: Tracer,
     recording: Recording,
+    /// Shows the run while it goes on.
+    page: Option<Serving>,
 }
 
 impl Recorded {
     /// Starts to record. Without a directory the last records are kept in memory, and written to
     /// `flights` when an actor panics or a signal asks for it.
     pub(crate) fn start(settings: &TraceSettings, flights: &Path) -> Result<Self> {
+        let (live, page) = match settings.listen {
+            Some(addr) => {
+                let (sender, page) = serve_live(addr)?;
+                tracing::info!("the trace is shown at {}", page.url());
+                let live: Live = Box::new(move |lines| sender.offer(lines));
+                (Some(live), Some(page))
+            }
+            None => (None, None),
+        };
         let config = RecorderConfig {
             dir: settings.dir.clone(),
             flights: Some(flights.to_owned()),
             compress: settings.compress,
+            live,
             ..RecorderConfig::new(CLIENT)
         };
         let (tracer, recording) = Recording::start(config)?;
         tokio::spawn(write_when_asked(recording.flight_recorder()));
-        Ok(Self { tracer, recording })
+        Ok(Self { tracer, recording, page })
     }
 
     pub(crate) fn tracer(&self) -> Tracer {
         self.tracer.clone()
     }
 
-    /// Writes what is still in memory.
+    /// Writes what is still in memory, and shows nothing any more.
     pub(crate) async fn stop(self) {
-        drop(tokio::task::spawn_blocking(move || self.recording.stop()).await);
+        let Self { recording, page, .. } = self;
+        let ends = tokio::task::spawn_blocking(move || {
+            recording.stop();
+            drop(page);
+        });
+        drop(ends.await);
     }
 }
 

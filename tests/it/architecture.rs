@@ -6,7 +6,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 
 const ACTORS: [&str; 4] =
     ["moorline-tree", "moorline-downloader", "moorline-peer-manager", "moorline-store"];
-const EDGES: [&str; 3] = ["moorline-rlpx", "moorline-engine-api", "moorline-rpc"];
+const EDGES: [&str; 4] = ["moorline-rlpx", "moorline-engine-api", "moorline-rpc", "moorline-trace"];
 const SHELF: [&str; 3] = ["moorline-messages", "moorline-kit", "moorline-rules"];
 
 /// What each crate of the workspace is built from, tests aside.
@@ -70,4 +70,10 @@ fn only_the_store_knows_sled() {
     for (name, on) in arrows() {
         assert_eq!(on.contains("sled"), name == "moorline-store", "{name}");
     }
+}
+
+#[test]
+fn the_viewer_knows_traces_and_nothing_of_the_node() {
+    let arrows = arrows();
+    assert_eq!(ours(&arrows["moorline-trace-viewer"]), BTreeSet::from(["moorline-trace"]));
 }

@@ -14,6 +14,7 @@ mod commands;
 mod hostile_peers;
 mod panics;
 mod restarts;
+mod traces;
 
 /// The binary under test.
 const MOORLINE: &str = env!("CARGO_BIN_EXE_moorline-under-test");

@@ -6,6 +6,7 @@ mod demo;
 mod node;
 mod show;
 mod sync;
+mod trace;
 
 use eyre::{Result, eyre};
 
@@ -21,6 +22,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Command::Demo(args) => on_actix(demo::run(args)),
         Command::Chain(command) => chain::run(command),
         Command::Db(command) => db::run(command),
+        Command::Trace(command) => trace::run(command),
         Command::Config(ConfigCommand::Show(args)) => show::run(&args),
     }
 }

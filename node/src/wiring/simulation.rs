@@ -19,7 +19,12 @@ use moorline_messages::{
 };
 use moorline_rules::ChainSpec;
 use moorline_store::Memory;
-use moorline_trace::{RecorderConfig, Recording, WhenFull};
+use moorline_trace::{
+    Model, RecorderConfig, Recording, WhenFull,
+    check::{Checks, Severity, check},
+    follow::{Key, follow},
+    load,
+};
 use moorline_tree::SyncTrigger;
 
 use super::*;
@@ -52,13 +57,15 @@ struct Noting {
 impl Backend for Noting {
     fn commit(&self, batches: &[&StoreBatch]) -> Vec<Result<(), StoreError>> {
         for batch in batches {
-            let mut seen = self.seen.lock().unwrap();
-            if batch.canonical.contains(&self.block) {
-                seen.add("StoreRequest::Persist::Canonical");
-            } else if batch.bodies.iter().any(|(block, _)| *block == self.block) {
-                seen.add("StoreRequest::Persist::Bodies");
-            } else if batch.headers.iter().any(|header| header.hash() == self.block.hash) {
-                seen.add("StoreRequest::Persist::Headers");
+            let is_in = batch.canonical.contains(&self.block)
+                || batch.bodies.iter().any(|(block, _)| *block == self.block)
+                || batch.headers.iter().any(|header| header.hash() == self.block.hash);
+            if is_in {
+                self.seen.lock().unwrap().add(match batch {
+                    batch if !batch.canonical.is_empty() => "StoreRequest::Persist::Canonical",
+                    batch if !batch.bodies.is_empty() => "StoreRequest::Persist::Bodies",
+                    _ => "StoreRequest::Persist::Headers",
+                });
             }
         }
         self.memory.commit(batches)
@@ -209,6 +216,8 @@ async fn run(blocks: Vec<Block>, block: BlockNumHash, seen: Seen, tracer: &Trace
     let head = blocks.last().unwrap().num_hash();
     let peers = Peers { blocks, block, seen };
     tokio::task::spawn_local(peers.serve(asked, wired.session_events.clone()));
+    // a head that is named while the tree still reads its store has two triggers
+    watched.all.wait_for(|seen| seen.tree.is_some()).await.unwrap();
     let forkchoice = Forkchoice { head: head.hash, ..Forkchoice::default() };
     let verdict = wired.tree.ask(TreeRequest::ForkchoiceUpdated(forkchoice)).await;
     assert_eq!(verdict, Ok(TreeVerdict::Syncing));
@@ -241,4 +250,51 @@ fn the_same_seed_leaves_the_same_trace() {
         assert_eq!(a, b);
     }
     assert_eq!(one.len(), other.len());
+}
+
+/// How many hops of each kind a key has in a trace.
+fn followed(model: &Model, key: &Key) -> BTreeMap<String, usize> {
+    let mut hops = BTreeMap::new();
+    for hop in follow(model, key).hops {
+        *hops.entry(model.type_name(hop.row).to_owned()).or_default() += 1;
+    }
+    hops
+}
+
+#[test]
+fn every_hop_of_a_block_is_found_in_the_trace() {
+    let dir = tempfile::tempdir().unwrap();
+    let (block, seen) = simulate(11, dir.path());
+    let model = load(dir.path()).unwrap().model;
+    let hops = followed(&model, &Key::Hash(block.hash.0));
+    for (label, times) in &seen.0 {
+        let found = hops.get(*label).copied().unwrap_or(0);
+        // a batch of many scattered blocks names all between its lowest and its highest
+        let exact = !label.starts_with("StoreRequest");
+        assert!(found == *times || (found > *times && !exact), "{label}: {hops:?}, {seen:?}");
+    }
+    // what is told once for each of what was seen from outside
+    for (label, like) in [
+        ("FetchRequest::Headers", "SessionCommand::Fetch::Headers"),
+        ("FetchOutcome::Headers", "SessionEvent::Answered::Headers"),
+        ("FetchRequest::Bodies", "SessionCommand::Fetch::Bodies"),
+        ("FetchOutcome::Bodies", "SessionEvent::Answered::Bodies"),
+    ] {
+        assert_eq!(hops.get(label), seen.0.get(like), "{label}");
+    }
+    let persisted = ["Headers", "Bodies", "Canonical"]
+        .map(|what| hops[&format!("StoreRequest::Persist::{what}")]);
+    assert_eq!(hops["StoreOutcome::Persisted"], persisted.iter().sum::<usize>());
+    assert_eq!(hops["DownloadOutcome::Blocks"], 1);
+    assert_eq!(hops["TreeRequest::ForkchoiceUpdated"], 1, "the trigger");
+}
+
+#[test]
+fn a_simulated_run_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    simulate(13, dir.path());
+    let model = load(dir.path()).unwrap().model;
+    let findings = check(&model, &Checks { lost_after_ns: 0, ..Checks::default() });
+    let wrong = findings.iter().filter(|finding| finding.severity == Severity::Error);
+    assert_eq!(wrong.count(), 0, "{findings:?}");
 }

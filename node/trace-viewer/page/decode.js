@@ -7,7 +7,7 @@ const ARRAYS = { u8: Uint8Array, u16: Uint16Array, u32: Uint32Array, i32: Int32A
 export const ROW_COLUMNS = {
   t: 'f64', wait: 'f32', busy: 'f32', late: 'f32', kind: 'u8', state: 'u8', bad: 'u8', from: 'u8', to: 'u8',
   type: 'u16', port: 'u16', depth: 'u32', depth_after: 'u32', bytes: 'f64', id: 'f64', cause: 'i32', root: 'i32',
-  note: 'u32', low: 'f64', high: 'f64', hash: 'u32', list_at: 'u32', list_len: 'u32', inherits: 'u8', peer: 'u32',
+  note: 'u32', low: 'f64', high: 'f64', hash: 'u32', len: 'u32', list_at: 'u32', list_len: 'u32', inherits: 'u8', peer: 'u32',
   session: 'f64',
 };
 const ENTRY_COLUMNS = { list_hash: 'u32', list_number: 'f64' };

@@ -64,7 +64,8 @@ function markEqual(names, column, value) {
 function markNumber(model, names, number) {
   const { low, high, list_at, list_len, list_number } = model;
   for (let row = 0; row < names.length; row += 1) {
-    if (low[row] <= number && high[row] >= number && isRun(model, row)) names[row] = 1;
+    if (isWithin(model, row, number)) names[row] = 1;
+    else if (low[row] <= number && high[row] >= number && isRun(model, row)) names[row] = 1;
     else if (list_len[row] && list_number.subarray(list_at[row], list_at[row] + list_len[row]).includes(number)) names[row] = 1;
   }
 }
@@ -86,15 +87,25 @@ function markHash(model, names, hash) {
     if (model.hash[row] === hash) names[row] = 1;
     else if (places.length && list_len[row] && holdsPlace(places, list_at[row], list_len[row])) names[row] = 1;
   }
-  const number = numberOf(model, hash, names, places);
+  const number = numbersOf(model)[hash];
   if (Number.isNaN(number)) return;
   let branch = null;
   for (let row = 0; row < names.length; row += 1) {
-    if (names[row] || !(low[row] <= number && high[row] >= number) || !isRun(model, row)) continue;
+    if (names[row]) continue;
+    const within = isWithin(model, row, number);
+    if (!within && (!(low[row] <= number && high[row] >= number) || !isRun(model, row))) continue;
     branch ??= branchOf(model, hash, number);
     const top = topOf(model, row);
-    if (branch(top, high[row]) !== REFUTED) names[row] = 1;
+    if (branch(top, within ? numbersOf(model)[top] : high[row]) !== REFUTED) names[row] = 1;
   }
+}
+
+// So many blocks from a hash down, whose number another row tells.
+function isWithin(model, row, number) {
+  const length = model.len[row];
+  if (!length) return false;
+  const top = numbersOf(model)[model.hash[row]];
+  return number <= top && number > top - length;
 }
 
 function holdsPlace(places, at, length) {
@@ -108,12 +119,14 @@ function holdsPlace(places, at, length) {
   return below < places.length && places[below] < at + length;
 }
 
-function numberOf(model, hash, names, places) {
-  for (const at of places) if (!Number.isNaN(model.list_number[at])) return model.list_number[at];
-  for (let row = 0; row < names.length; row += 1) {
-    if (model.hash[row] === hash && !Number.isNaN(model.high[row])) return model.high[row];
-  }
-  return NaN;
+// The number of each hash, where a row tells it. Built when first needed, and again when rows came.
+function numbersOf(model) {
+  if (model.numbers?.rows === model.rows && model.numbers.entries === model.entries) return model.numbers.of;
+  const of = new Float64Array(model.hashCount + 1).fill(NaN);
+  for (let row = 0; row < model.rows; row += 1) if (model.hash[row] && !Number.isNaN(model.high[row])) of[model.hash[row]] = model.high[row];
+  for (let at = 0; at < model.entries; at += 1) if (model.list_hash[at] && !Number.isNaN(model.list_number[at])) of[model.list_hash[at]] = model.list_number[at];
+  model.numbers = { of, rows: model.rows, entries: model.entries };
+  return of;
 }
 
 function topOf(model, row) {

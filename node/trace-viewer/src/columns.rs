@@ -69,6 +69,7 @@ const ROW_COLUMNS: &[Column] = &[
     column!("low", f64, low),
     column!("high", f64, high),
     column!("hash", u32, hash),
+    column!("len", u32, len),
     column!("list_at", u32, list_at),
     column!("list_len", u32, list_len),
     column!("inherits", u8, inherits),

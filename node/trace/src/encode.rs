@@ -336,6 +336,12 @@ fn blocks(line: &mut Line<'_>, blocks: &TraceBlocks) {
             line.number(name!("n"), *low);
             line.number(name!("to"), top.number);
         }
+        TraceBlocks::Below { top, len } => {
+            line.hash(name!("h"), top);
+            if *len > 1 {
+                line.number(name!("len"), *len);
+            }
+        }
         TraceBlocks::Chain { top, hashes } => {
             let below = (hashes.len() as u64).saturating_sub(1);
             line.number(name!("n"), top.saturating_sub(below));

@@ -1,6 +1,6 @@
 //! Everything that was done about a block, a peer or a session, and where its time went.
 
-use std::{collections::BTreeSet, str::FromStr};
+use std::{collections::BTreeSet, ops::RangeInclusive, str::FromStr};
 
 use thiserror::Error;
 
@@ -153,6 +153,9 @@ fn naming_rows(model: &Model, key: &Key) -> Vec<bool> {
                 *named = *low <= number && number <= *high;
             }
             name_entries(columns, &mut named, &columns.list_number, |entry| *entry == number);
+            for (row, _) in lengths(model).filter(|(_, run)| run.contains(&number)) {
+                set(&mut named, row);
+            }
         }
         Key::Peer(peer) => {
             let index = model.peers().iter().position(|known| known == peer);
@@ -166,6 +169,24 @@ fn naming_rows(model: &Model, key: &Key) -> Vec<bool> {
     }
     inherit(columns, &mut named);
     named
+}
+
+/// Rows that say how many blocks they are about and not which numbers these have, and the numbers, where
+/// that of the highest is known.
+fn lengths(model: &Model) -> impl Iterator<Item = (usize, RangeInclusive<f64>)> {
+    let columns = model.columns();
+    let rows = columns.len.iter().zip(&columns.hash).enumerate();
+    rows.filter(|(_, (len, _))| **len > 0).filter_map(|(row, (len, hash))| {
+        let high = model.number_of(hash.checked_sub(1)?)?;
+        let low = high.saturating_sub(u64::from(*len).saturating_sub(1));
+        Some((row, low as f64..=high as f64))
+    })
+}
+
+fn set(named: &mut [bool], row: usize) {
+    if let Some(named) = named.get_mut(row) {
+        *named = true;
+    }
 }
 
 fn mark_equal<T: PartialEq>(named: &mut [bool], column: &[T], wanted: &T) {
@@ -202,6 +223,12 @@ fn name_hash(model: &Model, index: u32, named: &mut [bool]) {
     for (named, ((low, high), hash)) in named.iter_mut().zip(runs) {
         if !*named && *low <= at && at <= *high {
             *named = hash.checked_sub(1).is_none_or(|top| !branches.refuted(top));
+        }
+    }
+    for (row, _) in lengths(model).filter(|(_, run)| run.contains(&at)) {
+        let top = columns.hash.get(row).and_then(|hash| hash.checked_sub(1));
+        if top.is_some_and(|top| !branches.refuted(top)) {
+            set(named, row);
         }
     }
 }

@@ -18,7 +18,7 @@ pub mod stats;
 pub use feed::{Feed, MAX_GAPS};
 pub use model::Model;
 pub use reader::{Loaded, ReadError, load};
-pub use recorder::{FlightRecorder, RecorderConfig, RecorderError, Recording, WhenFull};
+pub use recorder::{FlightRecorder, Live, RecorderConfig, RecorderError, Recording, WhenFull};
 
 #[cfg(test)]
 mod analysis_tests;

@@ -123,6 +123,8 @@ pub struct Subject {
     pub low: Option<u64>,
     /// Number of the highest of a run.
     pub high: Option<u64>,
+    /// How many blocks they are from `hash` down, where their numbers are not said.
+    pub len: Option<u64>,
     /// Where its blocks begin in the entries of the [`Batch`].
     pub list_at: u32,
     /// How many they are.
@@ -221,6 +223,7 @@ impl Event {
                 hash: None,
                 low: None,
                 high: None,
+                len: None,
                 list_at: 0,
                 list_len: 0,
                 run_len: 0,

@@ -270,6 +270,10 @@ fn subject(scan: &mut Scan<'_>, batch: &mut Batch) -> Option<Subject> {
                 subject.request = Some(scan.number()?);
                 8
             }
+            b"len" => {
+                subject.len = Some(scan.number()?);
+                9
+            }
             _ => return None,
         };
         if seen & (1 << bit) != 0 {

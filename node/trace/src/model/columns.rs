@@ -80,6 +80,8 @@ pub struct Columns {
     pub high: Vec<f64>,
     /// Index into the hashes plus 1; 0 for none.
     pub hash: Vec<u32>,
+    /// How many blocks it is about from `hash` down, where it does not say their numbers; 0 otherwise.
+    pub len: Vec<u32>,
     /// Where its list begins among the entries.
     pub list_at: Vec<u32>,
     /// How many entries its list has.
@@ -126,6 +128,7 @@ macro_rules! per_row {
         one!(low);
         one!(high);
         one!(hash);
+        one!(len);
         one!(list_at);
         one!(list_len);
         one!(inherits);

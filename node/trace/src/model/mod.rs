@@ -353,6 +353,8 @@ impl Model {
         c.low.push(number(subject.low));
         c.high.push(number(high));
         c.hash.push(hash.map_or(0, |index| index.saturating_add(1)));
+        let len = subject.len.filter(|_| hash.is_some() && high.is_none()).unwrap_or_default();
+        c.len.push(u32::try_from(len).unwrap_or(u32::MAX));
         c.list_at.push(u32::try_from(c.list_hash.len()).unwrap_or(u32::MAX));
         c.list_len.push(subject.list_len);
         c.inherits.push(u8::from(subject.inherits));

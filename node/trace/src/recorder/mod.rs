@@ -40,7 +40,6 @@ pub enum WhenFull {
 }
 
 /// What is recorded, and where to.
-#[derive(Clone, Debug)]
 pub struct RecorderConfig {
     /// Where the segments go; `None` keeps only the last records in memory.
     pub dir: Option<PathBuf>,
@@ -54,9 +53,24 @@ pub struct RecorderConfig {
     pub simulated: bool,
     /// What becomes of a record when the queue is full.
     pub when_full: WhenFull,
-    /// Whoever looks at the run while it goes on gets every batch of lines; one that has no room
-    /// for a batch does not get it.
-    pub live: Option<Sender<Arc<[u8]>>>,
+    /// Whoever looks at the run while it goes on.
+    pub live: Option<Live>,
+}
+
+/// Takes whole lines at once, or refuses them: then they are missing from what is seen live. Must not
+/// wait.
+pub type Live = Box<dyn Fn(Vec<u8>) -> bool + Send>;
+
+impl std::fmt::Debug for RecorderConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RecorderConfig")
+            .field("dir", &self.dir)
+            .field("flights", &self.flights)
+            .field("compress", &self.compress)
+            .field("simulated", &self.simulated)
+            .field("when_full", &self.when_full)
+            .finish_non_exhaustive()
+    }
 }
 
 impl RecorderConfig {

@@ -1,4 +1,5 @@
 //! From a record to a line on disk, read back as anybody's JSON.
+#![allow(clippy::arithmetic_side_effects)]
 
 use std::{fs, io::Read, path::Path};
 
@@ -171,11 +172,11 @@ fn whoever_looks_on_gets_a_header_and_the_lines() {
     let (live, seen) = bounded(1_000);
     let mut rig = rig(|config, _| {
         config.dir = None;
-        config.live = Some(live);
+        config.live = Some(Box::new(move |lines| live.send(lines).is_ok()));
     });
     rig.tell_and_handle(5);
     rig.stop();
-    let bytes: Vec<u8> = seen.try_iter().flat_map(|batch| batch.to_vec()).collect();
+    let bytes: Vec<u8> = seen.try_iter().flatten().collect();
     let text = String::from_utf8(bytes).unwrap();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines[0]["k"], "hdr");

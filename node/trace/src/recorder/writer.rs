@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -229,7 +228,7 @@ impl Writer {
     }
 
     fn could_not_write(&mut self, error: &io::Error) {
-        let path = self.config.dir.clone().unwrap_or_else(PathBuf::new);
+        let path = self.config.dir.clone().unwrap_or_default();
         tracing::warn!(dir = %path.display(), %error, "the trace has a gap: it cannot be written");
         let (first_q, since_ns) = match self.unwritten {
             Some((first_q, since_ns, _)) => (first_q, since_ns),
@@ -245,11 +244,11 @@ impl Writer {
     fn tell_live(&mut self) {
         let Some(live) = &self.config.live else { return };
         if !self.told_live {
-            self.told_live = live.try_send(self.header(0, None).into()).is_ok();
+            self.told_live = live(self.header(0, None));
         }
         // one that does not keep up sees a gap in the numbers
         if self.told_live {
-            drop(live.try_send(self.lines.as_slice().into()));
+            live(self.lines.clone());
         }
     }
 
@@ -286,7 +285,7 @@ impl Writer {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, path::PathBuf};
 
     use moorline_messages::ActorName;
 
