@@ -27,9 +27,11 @@ export function drawLadder(ctx, app, width, height) {
   ctx.rect(scene.gutter, 0, width - scene.gutter, scene.height);
   ctx.clip();
   drawGaps(ctx, app, scene);
-  if (scene.rows) drawExact(ctx, app, scene);
-  else drawDensity(ctx, app, scene, scene.bins = binView(model, shown, view.from, view.until, scene.columns));
+  if (!scene.rows) drawDensity(ctx, app, scene, scene.bins = binView(model, shown, view.from, view.until, scene.columns));
+  else drawArrows(ctx, app, scene);
   drawPath(ctx, app, scene);
+  // Handling lies over the path, which would hide what took the time.
+  for (const row of scene.rows ?? []) drawHandling(ctx, app, scene, row);
   drawSelected(ctx, app, scene);
   drawMarks(ctx, app, scene);
   ctx.restore();
@@ -128,7 +130,7 @@ function label(ctx, app, text, x, y, colour) {
   ctx.fillText(text, x, y);
 }
 
-function drawExact(ctx, app, scene) {
+function drawArrows(ctx, app, scene) {
   const { model, colours } = app;
   const plain = new Path2D();
   const failed = new Path2D();
@@ -158,7 +160,6 @@ function drawExact(ctx, app, scene) {
   ctx.strokeStyle = colours.bad;
   ctx.lineWidth = 1.25;
   ctx.stroke(failed);
-  for (const row of scene.rows) drawHandling(ctx, app, scene, row);
 }
 
 function arrow(path, x0, from, x1, to, head) {

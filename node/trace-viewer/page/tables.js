@@ -57,7 +57,7 @@ function latencyTable(app) {
   const body = el('tbody', {}, ...entries.map((entry) => {
     const type = model.types[entry.type];
     return el('tr', { className: app.selected >= 0 && model.type[app.selected] === entry.type ? 'on' : '' },
-      el('td', { title: type }, swatch(typeColour(model, entry.type)), el('button', { type: 'button', title: `Slowest ${type}`, onclick: () => slowest(entry.type, app.sortMetric()) }, type.slice(0, 46))),
+      el('td', { title: type }, swatch(typeColour(model, entry.type)), el('button', { type: 'button', title: `Slowest ${type}`, onclick: () => slowest(entry.type, app.sortMetric()) }, type.slice(0, 80))),
       el('td', { className: 'num' }, formatCount(entry.count)),
       el('td', { className: entry.bad ? 'num bad' : 'num' }, entry.bad ? formatCount(entry.bad) : ''),
       ...Object.keys(METRICS).flatMap((metric) => COLUMNS.map((column, at) => {
