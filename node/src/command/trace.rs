@@ -98,7 +98,7 @@ fn look_for_faults(trace: &TraceArg, within: Vec<moorline_trace::check::Within>)
     tell(trace, &findings, || text::findings(&findings))?;
     let wrong = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
     if wrong > 0 {
-        bail!("{wrong} of {} findings must not be", findings.len());
+        bail!("{wrong} of these are errors");
     }
     Ok(())
 }

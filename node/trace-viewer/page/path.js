@@ -1,16 +1,15 @@
-// The critical path: the chain of parents of the hop that ended last, and where its time went.
+// The critical path: the chain of parents of the last hop that says that something is on disk, and where its time went.
 
 import { STATE } from './decode.js';
 
-/** The hop that ended last; hops that never ended count only when none did. -1 for no hops. */
+/** The last hop that says that something is on disk; without one, the hop that ended last. -1 for no hops. */
 export function lastToEnd(model, hops) {
   let best = -1;
-  let bestEnded = false;
+  let bestRank = -1;
   for (const row of hops) {
     const ended = model.state[row] !== STATE.inFlight;
-    const better = best < 0 || (ended && !bestEnded)
-      || (ended === bestEnded && model.end[row] > model.end[best]);
-    if (better) { best = row; bestEnded = ended; }
+    const rank = (model.types[model.type[row]].endsWith('::Persisted') ? 2 : 0) + (ended ? 1 : 0);
+    if (rank > bestRank || (rank === bestRank && model.end[row] > model.end[best])) { best = row; bestRank = rank; }
   }
   return best;
 }

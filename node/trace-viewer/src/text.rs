@@ -43,11 +43,14 @@ pub fn duration(ns: f64) -> String {
     }
 }
 
+/// Heads of the columns that hold words.
+const WORDS: [&str; 4] = ["what", "from", "to", "note"];
+
 fn known(latency: &Latency, ns: f64) -> String {
     if latency.known == 0 { "-".to_owned() } else { duration(ns) }
 }
 
-/// Columns as wide as their widest cell; the first to the left, the others to the right.
+/// Columns as wide as their widest cell; words to the left, figures to the right.
 fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
     for row in rows.iter().take(ROWS_MAX) {
@@ -55,6 +58,8 @@ fn table(head: &[&str], rows: &[Vec<String>]) -> String {
             *width = (*width).max(cell.chars().count());
         }
     }
+    let is_word = |head: &&str| WORDS.contains(head);
+    let words: Vec<bool> = head.iter().map(is_word).collect();
     let mut text = String::new();
     let head: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();
     for row in std::iter::once(&head).chain(rows.iter().take(ROWS_MAX)) {
@@ -62,8 +67,9 @@ fn table(head: &[&str], rows: &[Vec<String>]) -> String {
         for (index, (cell, width)) in row.iter().zip(&widths).enumerate() {
             let width = *width;
             // writing to a string cannot fail
-            let _ = match index {
-                0 => write!(line, "{cell:<width$}"),
+            let _ = match (index, words.get(index)) {
+                (0, _) => write!(line, "{cell:<width$}"),
+                (_, Some(true)) => write!(line, "  {cell:<width$}"),
                 _ => write!(line, "  {cell:>width$}"),
             };
         }

@@ -349,10 +349,11 @@ fn parents(columns: &Columns, rows: &[usize], named: &[bool]) -> Vec<Hop> {
 
 fn critical_path(model: &Model, hops: &[Hop]) -> Vec<Step> {
     let columns = model.columns();
-    let last = hops
-        .iter()
-        .enumerate()
-        .max_by(|(_, a), (_, b)| columns.end(a.row).total_cmp(&columns.end(b.row)));
+    let is_safe = |hop: &Hop| model.type_name(hop.row).ends_with("::Persisted");
+    let last = hops.iter().enumerate().max_by(|(_, a), (_, b)| {
+        let end = |hop: &Hop| columns.end(hop.row);
+        is_safe(a).cmp(&is_safe(b)).then(end(a).total_cmp(&end(b)))
+    });
     let mut chain = Vec::new();
     let mut next = last.map(|(index, _)| index);
     while let Some(index) = next.filter(|_| chain.len() < hops.len()) {

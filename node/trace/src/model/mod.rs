@@ -308,7 +308,8 @@ impl Model {
         let ending = self.endings.remove(&event.id).unwrap_or(Ending {
             wait: nanos(event.wait),
             busy: nanos(event.busy),
-            late: nanos(event.late),
+            // the wait before a restart is no part of what follows from it
+            late: if begun { f32::NAN } else { nanos(event.late) },
             state: if begun { state::DONE } else { state::IN_FLIGHT },
             depth_after: 0,
         });
@@ -393,9 +394,7 @@ impl Model {
                 let panicked = c.state.get(row as usize) == Some(&state::PANICKED);
                 put(&mut c.wait, row, ending.wait);
                 put(&mut c.busy, row, ending.busy);
-                if ending.late.is_finite() || c.kind.get(row as usize) != Some(&kind::RESTART) {
-                    put(&mut c.late, row, ending.late);
-                }
+                put(&mut c.late, row, ending.late);
                 put(&mut c.state, row, if panicked { state::PANICKED } else { ending.state });
                 put(&mut c.depth_after, row, ending.depth_after);
                 if ending.state == state::PANICKED {
