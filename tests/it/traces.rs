@@ -1,10 +1,6 @@
 //! What a run leaves to be looked at.
 
-use std::{
-    fs,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path, time::Duration};
 
 use moorline_devnet::{Behaviour, Profile};
 use moorline_tests::{Child, World, finish, peer_args, run};
@@ -40,7 +36,7 @@ fn a_signal_has_the_last_records_written_though_nothing_is_recorded() {
     node.address_after("JSON-RPC clients read it at http://");
     node.signal("USR1");
     let trace = world.path("node").join("trace");
-    let asked = Instant::now();
+    let asked = moorline_kit::now();
     let flight = loop {
         let flight = records(&trace, "flight-");
         if !flight.is_empty() {
