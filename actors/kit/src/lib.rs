@@ -14,7 +14,7 @@
 //!   for what a full port gave back.
 //! - [`Tracer`]: every message that is told, handled, dropped or refused, every timer, panic and restart
 //!   leaves a record with its cause, in one place: the port and its [`Envelope`].
-//! - [`off_thread`]: work that would hold up an actor's thread.
+//! - [`off_thread()`]: work that would hold up an actor's thread.
 //! - `Probe`, `paused` and `simulated` (feature `testing`): the far end of a port, held by a test, and a clock that
 //!   stands still.
 //!

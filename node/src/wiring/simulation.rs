@@ -1,5 +1,6 @@
 //! The four actors on one thread whose clock stands still, with peers that are a function of what
 //! they are asked: what their trace tells is compared with what the peers and the store have seen.
+#![allow(clippy::arithmetic_side_effects)]
 
 use std::{
     collections::BTreeMap,

@@ -45,7 +45,7 @@ impl Model {
         self.types.all().get(usize::from(index)).map_or("", String::as_str)
     }
 
-    /// Name of a lane; empty for [`NO_LANE`].
+    /// Name of a lane; empty for [`super::NO_LANE`].
     pub fn lane_name(&self, lane: u8) -> &str {
         self.lanes.all().get(usize::from(lane)).map_or("", String::as_str)
     }
