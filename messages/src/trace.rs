@@ -101,16 +101,15 @@ pub enum TraceBlocks {
         /// Their hashes.
         hashes: Arc<[B256]>,
     },
-    /// Several that are not a run.
-    List(Arc<[BlockNumHash]>),
+    /// Several runs: the highest block of each, and how many it has.
+    Runs(Arc<[(BlockNumHash, u64)]>),
 }
 
 /// Most hashes of a chain that a message names one by one in a trace.
 const CHAIN_MAX: usize = 1_024;
 
-/// Most blocks that are not a run that a message names one by one. Beyond, it names all between the
-/// lowest and the highest.
-const LIST_MAX: usize = 256;
+/// Most runs that a message names one by one. Beyond, it names all between the lowest and the highest.
+const RUNS_MAX: usize = 256;
 
 impl TraceBlocks {
     /// Headers from the highest down, hash by hash as far as each names the next as its parent. Where
@@ -140,17 +139,23 @@ impl TraceBlocks {
         Self::between(BlockNumHash::of(first), BlockNumHash::of(last), headers.len())
     }
 
-    /// Blocks in any order: as a run when their heights are consecutive, else one by one.
+    /// Blocks in any order: as a run when their heights are consecutive, else as several.
     pub fn of(mut blocks: Vec<BlockNumHash>) -> Self {
         blocks.sort_unstable_by(|a, b| b.cmp(a));
         blocks.dedup();
         let (Some(top), Some(low)) = (blocks.first(), blocks.last()) else { return Self::None };
-        let consecutive =
-            blocks.is_sorted_by(|higher, lower| lower.number.checked_add(1) == Some(higher.number));
-        if consecutive || blocks.len() > LIST_MAX {
+        let follows = |higher: &BlockNumHash, lower: &BlockNumHash| {
+            lower.number.checked_add(1) == Some(higher.number)
+        };
+        let runs: Vec<_> = blocks
+            .chunk_by(follows)
+            .filter_map(|run| Some((*run.first()?, run.len() as u64)))
+            .take(RUNS_MAX.saturating_add(1))
+            .collect();
+        if runs.len() == 1 || runs.len() > RUNS_MAX {
             return Self::between(*top, *low, blocks.len());
         }
-        Self::List(blocks.into())
+        Self::Runs(runs.into())
     }
 
     fn between(first: BlockNumHash, last: BlockNumHash, len: usize) -> Self {
@@ -220,7 +225,10 @@ impl TraceKey {
                 digest.add(*top);
                 hashes.iter().for_each(|hash| digest.add_hash(hash));
             }
-            TraceBlocks::List(blocks) => blocks.iter().for_each(|block| digest.add_block(block)),
+            TraceBlocks::Runs(runs) => runs.iter().for_each(|(top, len)| {
+                digest.add_block(top);
+                digest.add(*len);
+            }),
         }
         digest.add(self.peer.unwrap_or(0));
         digest.add(self.request.map_or(0, |request| request.0));

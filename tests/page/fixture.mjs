@@ -74,6 +74,7 @@ export function encodeRun(run, extra = {}) {
   }
   add('list_hash', 'u32', new Uint32Array(0));
   add('list_number', 'f64', new Float64Array(0));
+  add('list_run', 'u32', new Uint32Array(0));
   add('hashes', 'u8', run.hashes);
   const panicked = run.rows.findIndex((row) => row.state === 3);
   const died = panicked >= 0 ? run.rows[panicked].t + run.rows[panicked].wait + run.rows[panicked].busy : 0;

@@ -27,6 +27,7 @@ function handMade(rows, { hashes = 8 } = {}) {
   const model = modelOf({ rows: full, hashes: Uint8Array.from({ length: hashes * 32 }, (_, place) => (place % 32 ? 0 : place / 32 + 1)), live: false });
   model.list_hash = Uint32Array.from(entries, ([hash]) => hash);
   model.list_number = Float64Array.from(entries, ([, number]) => number);
+  model.list_run = Uint32Array.from(entries, ([, , run]) => run ?? 1);
   model.entries = entries.length;
   return model;
 }

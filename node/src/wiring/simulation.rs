@@ -269,10 +269,7 @@ fn every_hop_of_a_block_is_found_in_the_trace() {
     let model = load(dir.path()).unwrap().model;
     let hops = followed(&model, &Key::Hash(block.hash.0));
     for (label, times) in &seen.0 {
-        let found = hops.get(*label).copied().unwrap_or(0);
-        // a batch of many scattered blocks names all between its lowest and its highest
-        let exact = !label.starts_with("StoreRequest");
-        assert!(found == *times || (found > *times && !exact), "{label}: {hops:?}, {seen:?}");
+        assert_eq!(hops.get(*label), Some(times), "{label}: {hops:?}");
     }
     // what is told once for each of what was seen from outside
     for (label, like) in [

@@ -10,7 +10,7 @@ export const ROW_COLUMNS = {
   note: 'u32', low: 'f64', high: 'f64', hash: 'u32', len: 'u32', list_at: 'u32', list_len: 'u32', inherits: 'u8', peer: 'u32',
   session: 'f64',
 };
-const ENTRY_COLUMNS = { list_hash: 'u32', list_number: 'f64' };
+const ENTRY_COLUMNS = { list_hash: 'u32', list_number: 'f64', list_run: 'u32' };
 const PATCHED = ['wait', 'busy', 'late', 'state', 'bad', 'depth_after'];
 
 export const STATE = { inFlight: 0, done: 1, dropped: 2, panicked: 3 };

@@ -62,12 +62,21 @@ function markEqual(names, column, value) {
 }
 
 function markNumber(model, names, number) {
-  const { low, high, list_at, list_len, list_number } = model;
+  const { low, high } = model;
   for (let row = 0; row < names.length; row += 1) {
     if (isWithin(model, row, number)) names[row] = 1;
     else if (low[row] <= number && high[row] >= number && isRun(model, row)) names[row] = 1;
-    else if (list_len[row] && list_number.subarray(list_at[row], list_at[row] + list_len[row]).includes(number)) names[row] = 1;
+    else if (entryWith(model, row, number, 1) >= 0) names[row] = 1;
   }
+}
+
+// The entry of a row's list whose run holds the number, among those of at least so many blocks; -1 for none.
+function entryWith(model, row, number, shortest) {
+  const { list_at, list_len, list_number, list_run } = model;
+  for (let at = list_at[row]; at < list_at[row] + list_len[row]; at += 1) {
+    if (list_run[at] >= shortest && number <= list_number[at] && number > list_number[at] - list_run[at]) return at;
+  }
+  return -1;
 }
 
 // Pairs that are not a run name only themselves, whatever lies between them. A list of a run counts down by one.
@@ -92,11 +101,18 @@ function markHash(model, names, hash) {
   let branch = null;
   for (let row = 0; row < names.length; row += 1) {
     if (names[row]) continue;
-    const within = isWithin(model, row, number);
-    if (!within && (!(low[row] <= number && high[row] >= number) || !isRun(model, row))) continue;
+    let top = topOf(model, row);
+    let height = high[row];
+    if (isWithin(model, row, number)) height = numbersOf(model)[top];
+    else if (!(low[row] <= number && high[row] >= number) || !isRun(model, row)) {
+      // an entry for one block names that one alone
+      const entry = entryWith(model, row, number, 2);
+      if (entry < 0) continue;
+      top = list_hash[entry];
+      height = model.list_number[entry];
+    }
     branch ??= branchOf(model, hash, number);
-    const top = topOf(model, row);
-    if (branch(top, within ? numbersOf(model)[top] : high[row]) !== REFUTED) names[row] = 1;
+    if (branch(top, height) !== REFUTED) names[row] = 1;
   }
 }
 
@@ -160,9 +176,9 @@ function branchOf(model, hash, number) {
 function parentsOf(model) {
   if (model.parents?.entries === model.entries && model.parents.hashCount === model.hashCount) return model.parents.of;
   const of = new Uint32Array(model.hashCount + 1);
-  const { list_hash, list_number, entries } = model;
+  const { list_hash, list_number, list_run, entries } = model;
   for (let at = 0; at + 1 < entries; at += 1) {
-    if (list_number[at] - list_number[at + 1] === 1 && list_hash[at] < of.length) of[list_hash[at]] = list_hash[at + 1];
+    if (list_run[at] === 1 && list_number[at] - list_number[at + 1] === 1 && list_hash[at] < of.length) of[list_hash[at]] = list_hash[at + 1];
   }
   model.parents = { of, entries: model.entries, hashCount: model.hashCount };
   return of;

@@ -135,6 +135,37 @@ fn a_number_is_followed_on_every_branch() {
     assert_eq!(rows, [(0, true), (1, false), (2, true), (3, true), (5, true), (6, true)]);
 }
 
+/// Rows 0 to 3 know the chain 9..6; the others speak of it in other ways.
+#[test]
+fn blocks_are_found_in_runs_however_these_are_written() {
+    let [h9, h8, h7, h6] = [9, 8, 7, 6].map(hash);
+    let [h20, h2, other7, other8, h3] = [0x20, 2, 0x17, 0x18, 3].map(hash);
+    let send = |id: u8, key: &str| {
+        format!(
+            r##"{{#Q,"t":{id},"k":"send","f":"rlpx","to":"tree","m":"M","id":{id},"key":{{{key}}}}}"##
+        )
+    };
+    let lines = [
+        send(1, &format!(r#""n":6,"to":9,"hs":["{h9}","{h8}","{h7}","{h6}"]"#)),
+        send(2, &format!(r#""h":"{h9}","len":3"#)),
+        send(3, &format!(r#""h":"{h9}","len":2"#)),
+        send(4, &format!(r#""bs":[[20,"{h20}"],[9,"{h9}",3],[2,"{h2}"]]"#)),
+        send(5, &format!(r#""bs":[[9,"{h9}"],[6,"{h6}"]]"#)),
+        send(6, &format!(r#""n":7,"h":"{other7}""#)),
+        send(7, &format!(r#""bs":[[8,"{other8}",2],[3,"{h3}"]]"#)),
+    ];
+    let model = model(&lines);
+    let rows = |key: &str| -> Vec<usize> {
+        let hops = follow(&model, &key.parse().unwrap()).hops;
+        hops.iter().map(|hop| hop.row).collect()
+    };
+    // another block at number 8 refutes nothing by itself: its ancestors are not known
+    assert_eq!(rows(&h7), [0, 1, 3, 6]);
+    assert_eq!(rows("7"), [0, 1, 3, 5, 6]);
+    assert_eq!(rows(&h8), [0, 1, 2, 3]);
+    assert_eq!(rows("2"), [3]);
+}
+
 #[test]
 fn keys_are_told_apart() {
     let id = "00112233445566778899aabbccddeeff".repeat(4);

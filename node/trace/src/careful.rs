@@ -57,11 +57,18 @@ struct KeyFields {
     to: Option<i64>,
     len: Option<i64>,
     hs: Option<Vec<String>>,
-    bs: Option<Vec<(i64, String)>>,
+    bs: Option<Vec<RunFields>>,
     of: Option<String>,
     p: Option<String>,
     s: Option<i64>,
     rq: Option<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RunFields {
+    One(i64, String),
+    Many(i64, String, i64),
 }
 
 #[derive(Default, Deserialize)]
@@ -202,12 +209,18 @@ fn subject(key: KeyFields, batch: &mut Batch) -> Result<Subject, LineError> {
         ..Subject::default()
     };
     for hash in key.hs.unwrap_or_default() {
-        batch.entries.push(Entry { hash: hash_of(hash.as_bytes())?, number: None });
+        batch.entries.push(Entry { hash: hash_of(hash.as_bytes())?, number: None, run: 1 });
     }
     let run_len = batch.list_at().saturating_sub(subject.list_at);
-    for (number, hash) in key.bs.unwrap_or_default() {
+    for fields in key.bs.unwrap_or_default() {
+        let (number, hash, run) = match fields {
+            RunFields::One(number, hash) => (number, hash, 1),
+            RunFields::Many(number, hash, run) => (number, hash, run),
+        };
         let number = u64::try_from(number).map_err(|_| LineError::WrongKind)?;
-        batch.entries.push(Entry { hash: hash_of(hash.as_bytes())?, number: Some(number) });
+        let run = u64::try_from(run).map_err(|_| LineError::WrongKind)?.max(1);
+        let run = u32::try_from(run).unwrap_or(u32::MAX);
+        batch.entries.push(Entry { hash: hash_of(hash.as_bytes())?, number: Some(number), run });
     }
     finish_lists(&mut subject, run_len, batch)?;
     Ok(subject)

@@ -348,15 +348,19 @@ fn blocks(line: &mut Line<'_>, blocks: &TraceBlocks) {
             line.number(name!("to"), *top);
             line.list(name!("hs"), hashes.iter(), push_hash);
         }
-        TraceBlocks::List(list) => line.list(name!("bs"), list.iter(), push_block),
+        TraceBlocks::Runs(runs) => line.list(name!("bs"), runs.iter(), push_run),
     }
 }
 
-fn push_block(out: &mut Vec<u8>, block: &BlockNumHash) {
+fn push_run(out: &mut Vec<u8>, (top, len): &(BlockNumHash, u64)) {
     out.push(b'[');
-    push_number(out, block.number);
+    push_number(out, top.number);
     out.push(b',');
-    push_hash(out, &block.hash);
+    push_hash(out, &top.hash);
+    if *len > 1 {
+        out.push(b',');
+        push_number(out, *len);
+    }
     out.push(b']');
 }
 

@@ -152,7 +152,7 @@ fn naming_rows(model: &Model, key: &Key) -> Vec<bool> {
             for (named, (low, high)) in named.iter_mut().zip(runs) {
                 *named = *low <= number && number <= *high;
             }
-            name_entries(columns, &mut named, &columns.list_number, |entry| *entry == number);
+            name_entries(columns, &mut named, |entry| holds(columns, entry, number));
             for (row, _) in lengths(model).filter(|(_, run)| run.contains(&number)) {
                 set(&mut named, row);
             }
@@ -196,13 +196,8 @@ fn mark_equal<T: PartialEq>(named: &mut [bool], column: &[T], wanted: &T) {
 }
 
 /// Names the rows in whose lists a fitting entry stands.
-fn name_entries<T>(
-    columns: &Columns,
-    named: &mut [bool],
-    entries: &[T],
-    fits: impl Fn(&T) -> bool,
-) {
-    for (entry, _) in entries.iter().enumerate().filter(|(_, entry)| fits(entry)) {
+fn name_entries(columns: &Columns, named: &mut [bool], mut fits: impl FnMut(usize) -> bool) {
+    for entry in (0..columns.list_hash.len()).filter(|entry| fits(*entry)) {
         // of rows that begin at the same entry only the last has entries
         let row = columns.list_at.partition_point(|at| *at as usize <= entry).checked_sub(1);
         if let Some(named) = row.and_then(|row| named.get_mut(row)) {
@@ -211,11 +206,17 @@ fn name_entries<T>(
     }
 }
 
+/// Whether the run that an entry stands for has a block of that number.
+fn holds(columns: &Columns, entry: usize, number: f64) -> bool {
+    let (top, run) = (columns.list_number.get(entry), columns.list_run.get(entry));
+    top.zip(run).is_some_and(|(top, run)| number <= *top && number > *top - f64::from(*run))
+}
+
 fn name_hash(model: &Model, index: u32, named: &mut [bool]) {
     let columns = model.columns();
     let wanted = index.saturating_add(1);
     mark_equal(named, &columns.hash, &wanted);
-    name_entries(columns, named, &columns.list_hash, |entry| *entry == wanted);
+    name_entries(columns, named, |entry| columns.list_hash.get(entry) == Some(&wanted));
     let Some(number) = model.number_of(index) else { return };
     let at = number as f64;
     let mut branches = Branches { model, index, number, verdicts: Vec::new() };
@@ -225,6 +226,13 @@ fn name_hash(model: &Model, index: u32, named: &mut [bool]) {
             *named = hash.checked_sub(1).is_none_or(|top| !branches.refuted(top));
         }
     }
+    name_entries(columns, named, |entry| {
+        let top = columns.list_hash.get(entry).and_then(|top| top.checked_sub(1));
+        // an entry for one block names that one alone
+        columns.list_run.get(entry).is_some_and(|run| *run > 1)
+            && holds(columns, entry, at)
+            && top.is_some_and(|top| !branches.refuted(top))
+    });
     for (row, _) in lengths(model).filter(|(_, run)| run.contains(&at)) {
         let top = columns.hash.get(row).and_then(|hash| hash.checked_sub(1));
         if top.is_some_and(|top| !branches.refuted(top)) {

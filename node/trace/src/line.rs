@@ -148,6 +148,8 @@ pub struct Entry {
     pub hash: [u8; 32],
     /// Its number, if known.
     pub number: Option<u64>,
+    /// How many blocks the entry stands for, from this one down.
+    pub run: u32,
 }
 
 /// A record. What the fields mean is in the description of the format; times are in nanoseconds.

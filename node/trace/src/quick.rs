@@ -247,7 +247,7 @@ fn subject(scan: &mut Scan<'_>, batch: &mut Batch) -> Option<Subject> {
                 2
             }
             b"hs" if seen & (1 << 4) == 0 => {
-                run_len = list(scan, |scan| Some((scan.string()?, None)), batch)?;
+                run_len = list(scan, |scan| Some((scan.string()?, None, 1)), batch)?;
                 3
             }
             b"bs" => {
@@ -289,15 +289,19 @@ fn subject(scan: &mut Scan<'_>, batch: &mut Batch) -> Option<Subject> {
 }
 
 /// Digits of a hash, and a number.
-type Item<'a> = (&'a [u8], Option<u64>);
+type Item<'a> = (&'a [u8], Option<u64>, u32);
 
 fn pair<'a>(scan: &mut Scan<'a>) -> Option<Item<'a>> {
     scan.take(b'[')?;
     let number = scan.number()?;
     scan.take(b',')?;
     let hash = scan.string()?;
-    scan.take(b']')?;
-    Some((hash, Some(number)))
+    let mut run = 1;
+    if scan.more(b']')? {
+        run = scan.number()?;
+        scan.take(b']')?;
+    }
+    Some((hash, Some(number), u32::try_from(run.max(1)).unwrap_or(u32::MAX)))
 }
 
 fn list<'a>(
@@ -308,8 +312,8 @@ fn list<'a>(
     scan.take(b'[')?;
     let mut len = 0_u32;
     loop {
-        let (hash, number) = item(scan)?;
-        batch.entries.push(Entry { hash: hash_of(hash).ok()?, number });
+        let (hash, number, run) = item(scan)?;
+        batch.entries.push(Entry { hash: hash_of(hash).ok()?, number, run });
         len = len.saturating_add(1);
         if len as usize > MAX_LIST_ENTRIES {
             return None;

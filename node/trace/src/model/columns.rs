@@ -96,6 +96,8 @@ pub struct Columns {
     pub list_hash: Vec<u32>,
     /// Of an entry: number of the block; NaN for none.
     pub list_number: Vec<f64>,
+    /// Of an entry: how many blocks it stands for, from this one down.
+    pub list_run: Vec<u32>,
 }
 
 macro_rules! per_row {
@@ -171,6 +173,7 @@ impl Columns {
         let entries = entries.min(self.list_hash.len());
         self.list_hash.drain(..entries);
         self.list_number.drain(..entries);
+        self.list_run.drain(..entries);
         let forgotten = u32::try_from(entries).unwrap_or(u32::MAX);
         for at in &mut self.list_at {
             *at = at.saturating_sub(forgotten);

@@ -374,6 +374,7 @@ impl Model {
             }
             c.list_hash.push(index.saturating_add(1));
             c.list_number.push(number(entry.number));
+            c.list_run.push(entry.run);
         }
     }
 

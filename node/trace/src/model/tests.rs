@@ -56,7 +56,7 @@ fn a_cause_is_found_when_it_comes_after_and_absent_when_it_never_does() {
 #[test]
 fn a_run_gives_numbers_and_parents_to_its_blocks() {
     let line = format!(
-        r#"{{"q":1,"t":10,"k":"send","f":"tree","to":"store","m":"A","id":1,"key":{{"h":"{0}","n":8,"to":9,"hs":["{0}","{1}"],"bs":[[4,"{2}"]],"p":"00ff00ff00ff00ff","s":3,"rq":1}}}}"#,
+        r#"{{"q":1,"t":10,"k":"send","f":"tree","to":"store","m":"A","id":1,"key":{{"h":"{0}","n":8,"to":9,"hs":["{0}","{1}"],"bs":[[4,"{2}",2]],"p":"00ff00ff00ff00ff","s":3,"rq":1}}}}"#,
         hash(1),
         hash(2),
         hash(3)
@@ -64,6 +64,7 @@ fn a_run_gives_numbers_and_parents_to_its_blocks() {
     let m = model(&[&line]);
     assert_eq!(m.skipped(), []);
     assert_eq!(m.columns().list_number, [9.0, 8.0, 4.0]);
+    assert_eq!(m.columns().list_run, [1, 1, 2]);
     assert_eq!(m.number_of(0), Some(9));
     assert_eq!(m.parent_of(0), Some(1));
     assert_eq!(m.parent_of(1), None);

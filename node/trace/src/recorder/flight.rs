@@ -40,7 +40,7 @@ fn list_bytes(record: &TraceRecord) -> usize {
     let TraceEvent::Send { key, .. } = &record.event else { return 0 };
     match &key.blocks {
         TraceBlocks::Chain { hashes, .. } => size_of_val::<[_]>(hashes),
-        TraceBlocks::List(blocks) => size_of_val::<[_]>(blocks),
+        TraceBlocks::Runs(runs) => size_of_val::<[_]>(runs),
         _ => 0,
     }
 }
