@@ -77,8 +77,11 @@ const ROW_COLUMNS: &[Column] = &[
     column!("session", f64, session),
 ];
 
-const ENTRY_COLUMNS: &[Column] =
-    &[column!("list_hash", u32, list_hash), column!("list_number", f64, list_number)];
+const ENTRY_COLUMNS: &[Column] = &[
+    column!("list_hash", u32, list_hash),
+    column!("list_number", f64, list_number),
+    column!("list_run", u32, list_run),
+];
 
 /// What completes an older row.
 const PATCHED_COLUMNS: &[Column] = &[
@@ -200,7 +203,7 @@ struct HeaderJson<'a> {
     by: &'a str,
     t0_unix_ns: &'a str,
     clock: &'a str,
-    source: &'a str,
+    source: String,
     live: bool,
     first_row: usize,
     rows: usize,
@@ -255,7 +258,7 @@ impl Encoder {
     fn new(watched: &Watched, look: &Look<'_>, changes: Changes, generation: u64) -> Self {
         let model = look.model();
         let parts = parts(model, &changes);
-        let header = header(watched, model, &changes, generation, &parts);
+        let header = header(watched, look, &changes, generation, &parts);
         let mut json = serde_json::to_vec(&header).unwrap_or_default();
         json.resize(json.len().next_multiple_of(ALIGN), b' ');
         let mut head = Vec::with_capacity(json.len().saturating_add(ALIGN));
@@ -338,12 +341,13 @@ fn parts(model: &Model, changes: &Changes) -> Vec<Part> {
 }
 
 fn header<'a>(
-    watched: &'a Watched,
-    model: &'a Model,
+    watched: &Watched,
+    look: &'a Look<'_>,
     changes: &Changes,
     generation: u64,
     parts: &[Part],
 ) -> HeaderJson<'a> {
+    let model = look.model();
     let about = model.header();
     HeaderJson {
         generation,
@@ -352,7 +356,10 @@ fn header<'a>(
         by: &about.by,
         t0_unix_ns: &about.t0_unix_ns,
         clock: &about.clock,
-        source: watched.source(),
+        source: match look.said() {
+            Some(said) => format!("{} ({said})", watched.source()),
+            None => watched.source().to_owned(),
+        },
         live: watched.is_live(),
         first_row: changes.first_row,
         rows: model.rows(),

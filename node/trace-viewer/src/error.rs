@@ -27,6 +27,32 @@ pub enum ViewerError {
         /// What came back.
         reason: String,
     },
+    /// Somebody answers at the address, and it is no trace.
+    #[error(
+        "{url} shows no trace (asked for /events.jsonl it answered {answer}): give the address that a node printed for --trace-listen, or that `moorline trace view` of a file printed"
+    )]
+    NoTrace {
+        /// What was asked.
+        url: String,
+        /// What came back.
+        answer: String,
+    },
+    /// The file can be read, and no line of it is a record.
+    #[error(
+        "{name} is no trace: none of its {lines} lines is a record; name a trace file (*.jsonl, *.jsonl.zst) or a directory of them"
+    )]
+    NoRecords {
+        /// What was read.
+        name: String,
+        /// Lines that were skipped.
+        lines: u64,
+    },
+    /// A page is written of files alone.
+    #[error("a page is written of a file or a directory: that of a node is at {url}/page.html")]
+    PageOfNode {
+        /// The node.
+        url: String,
+    },
     /// The page would be served to others.
     #[error("{addr} is not an address of this machine alone: choose one such as 127.0.0.1:{port}", port = addr.port())]
     NotLoopback {
@@ -57,6 +83,9 @@ pub enum ViewerError {
         "this is not a terminal: use `moorline trace stats`, or `moorline trace view` for the page"
     )]
     NoTerminal,
+    /// A thread of the viewer panicked.
+    #[error("the viewer broke, which is a fault in it: what is above says where")]
+    Broken,
     /// The terminal failed.
     #[error("the terminal failed: {0}")]
     Terminal(io::Error),

@@ -9,7 +9,13 @@ use std::{
 use base64::{engine::general_purpose::STANDARD, write::EncoderWriter};
 use moorline_trace::{Model, load};
 
-use crate::{columns::Encoder, error::ViewerError, page::Page, watched::Watched};
+use crate::{
+    columns::Encoder,
+    error::ViewerError,
+    page::Page,
+    source::Source,
+    watched::{Watched, is_a_trace},
+};
 
 /// Rows of a standalone page; of more, the last ones are kept. A browser takes these in about three seconds.
 pub const SNAPSHOT_ROWS_MAX: usize = 1_000_000;
@@ -38,9 +44,16 @@ pub struct Snapshot {
 ///
 /// When the trace cannot be read, or the file cannot be written.
 pub fn snapshot(args: &SnapshotArgs) -> Result<Snapshot, ViewerError> {
+    let name = args.trace.display().to_string();
+    if name.contains("://")
+        && let Source::Node(url) = Source::open(&name)?
+    {
+        return Err(ViewerError::PageOfNode { url });
+    }
     let mut model = load(&args.trace)?.model;
+    is_a_trace(&name, &model)?;
     model.trim(SNAPSHOT_ROWS_MAX);
-    write_file(&args.out, &args.trace.display().to_string(), model)
+    write_file(&args.out, &name, model)
         .map_err(|source| ViewerError::Write { path: args.out.clone(), source })
 }
 

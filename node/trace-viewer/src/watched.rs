@@ -11,6 +11,8 @@ use std::{
 use moorline_trace::{Model, batch::Batch};
 use tokio::sync::watch;
 
+use crate::error::ViewerError;
+
 /// Rows of a running node that are kept.
 pub const LIVE_ROWS_MAX: usize = 250_000;
 /// Rows beyond them that may gather before the oldest are forgotten, since forgetting renumbers all.
@@ -32,6 +34,7 @@ pub struct Watched {
 struct Held {
     model: Model,
     reading: u64,
+    said: Option<String>,
 }
 
 /// A look at the trace, during which it does not change.
@@ -41,6 +44,11 @@ impl Look<'_> {
     /// The trace.
     pub fn model(&self) -> &Model {
         &self.0.model
+    }
+
+    /// What there is to say of the source, such as that it is gone; nothing when it is as it should be.
+    pub fn said(&self) -> Option<&str> {
+        self.0.said.as_deref()
     }
 
     /// Counts how often rows were renumbered or all was read anew.
@@ -54,7 +62,7 @@ impl Watched {
     pub fn new(source: &str, model: Model, live: bool, keep_rows: Option<usize>) -> Self {
         Self {
             source: source.to_owned(),
-            held: RwLock::new(Held { model, reading: 0 }),
+            held: RwLock::new(Held { model, reading: 0, said: None }),
             live: AtomicBool::new(live),
             keep_rows,
             changed: watch::Sender::new(0),
@@ -74,7 +82,7 @@ impl Watched {
     /// Says that nothing more will come.
     pub fn end(&self) {
         self.live.store(false, Ordering::Relaxed);
-        self.changed.send_modify(|count| *count = count.saturating_add(1));
+        self.tell();
     }
 
     /// Looks at the trace; it waits meanwhile, so make it short.
@@ -96,7 +104,7 @@ impl Watched {
             held.model.trim(keep);
         }
         drop(held);
-        self.changed.send_modify(|count| *count = count.saturating_add(1));
+        self.tell();
     }
 
     /// Forgets all, since it is read anew.
@@ -104,10 +112,40 @@ impl Watched {
         let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
         held.reading = held.reading.saturating_add(1);
         let _old = mem::take(&mut held.model);
+        drop(held);
+        self.tell();
+    }
+
+    /// Says how the source is.
+    pub(crate) fn say(&self, said: Option<String>) {
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        if held.said != said {
+            held.said = said;
+            drop(held);
+            self.tell();
+        }
+    }
+
+    /// Fails when all that could be read of it is no trace.
+    pub(crate) fn is_a_trace(&self) -> Result<(), ViewerError> {
+        is_a_trace(&self.source, self.look().model())
+    }
+
+    fn tell(&self) {
+        self.changed.send_modify(|count| *count = count.saturating_add(1));
     }
 
     /// Tells of changes.
     pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
+}
+
+/// Fails when there were lines, and none was a record.
+pub(crate) fn is_a_trace(name: &str, model: &Model) -> Result<(), ViewerError> {
+    let lines = model.skipped().iter().map(|skipped| skipped.count).sum();
+    if model.header().run.is_empty() && model.version() > 0 && lines > 0 && model.rows() == 0 {
+        return Err(ViewerError::NoRecords { name: name.to_owned(), lines });
+    }
+    Ok(())
 }

@@ -88,6 +88,7 @@ pub fn view(args: &ViewArgs) -> Result<Serving, ViewerError> {
     let (watched, ready) = watch_source(&source)?;
     // a thread that ended without a word has nothing more to tell
     let _ = ready.recv();
+    watched.is_a_trace()?;
     let diff = match &args.against {
         Some(against) => Some(compare(&watched, &args.source, against)?),
         None => None,

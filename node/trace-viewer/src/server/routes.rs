@@ -24,7 +24,7 @@ use crate::{
     columns::Encoder,
     page::Page,
     snapshot::SNAPSHOT_ROWS_MAX,
-    source::{Piece, Source, spawn},
+    source::{EVENTS_TYPE, Piece, Source, spawn},
     watched::Watched,
 };
 
@@ -205,9 +205,7 @@ async fn events(State(site): State<Arc<Site>>) -> Response {
         Events::Live(ring) => Some(ring.clone().body(&site.watched, place)),
     };
     match body {
-        Some(body) => {
-            ([(header::CONTENT_TYPE, "application/jsonl; charset=utf-8")], body).into_response()
-        }
+        Some(body) => ([(header::CONTENT_TYPE, EVENTS_TYPE)], body).into_response(),
         None => busy("the system gives no thread\n"),
     }
 }

@@ -12,6 +12,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod sources;
+
 const HEADER: &str = r#"{"v":1,"k":"hdr","run":"r","by":"t","t0_unix_ns":"1700000000000000000","clock":"real","segment":0,"ports":[]}"#;
 /// A condition that does not come true by then never will.
 const PATIENCE: Duration = Duration::from_secs(20);
