@@ -1,8 +1,8 @@
 // Colours of messages: the seven that cost most handling get one each, told apart by colour-blind eyes too.
 
-const TYPE_LIGHT = ['#2266aa', '#1f8a6d', '#8a7a00', '#7a4fa3', '#4aa3d8', '#945a3c', '#5f8f2f'];
+const TYPE_LIGHT = ['#2266aa', '#18785e', '#766900', '#7a4fa3', '#4aa3d8', '#945a3c', '#4d7a22'];
 const TYPE_DARK = ['#6aa9ec', '#4cc9a4', '#d6c84a', '#b79ae0', '#9ad4f5', '#d0a184', '#a7cf6e'];
-const REST = { light: '#78838f', dark: '#8b97a4' };
+const REST = { light: '#667078', dark: '#8b97a4' };
 
 /** Gives each message type a place in the palette by what it cost; -1 for those beyond. */
 export function assignColours(model) {
@@ -23,6 +23,23 @@ export function typeColour(model, type) {
   const dark = isDark();
   if (place < 0) return dark ? REST.dark : REST.light;
   return (dark ? TYPE_DARK : TYPE_LIGHT)[place];
+}
+
+function luminance(hex) {
+  const [red, green, blue] = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16) / 255)
+    .map((share) => (share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+}
+
+/** Contrast of two colours (`#rrggbb`) as WCAG 2.2 defines it, 1 to 21. */
+export function contrast(a, b) {
+  const [dark, light] = [luminance(a), luminance(b)].sort((x, y) => x - y);
+  return (light + 0.05) / (dark + 0.05);
+}
+
+/** Of the theme's ink and paper the one that is read better on a colour. */
+export function textOn(colour, { ink, panel }) {
+  return contrast(colour, ink) > contrast(colour, panel) ? ink : panel;
 }
 
 /** The colours of the style sheet that the canvas needs. */

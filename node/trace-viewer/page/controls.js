@@ -6,7 +6,8 @@ import { describeAt, rowAt } from './ladder.js';
 import { parseSpan, formatSpan } from './text.js';
 
 export const KEYS = [
-  ['\u2190 \u2192', 'move through time'], ['+ \u2212', 'zoom'], ['0', 'show the whole run'], ['/', 'type what to follow'],
+  ['\u2190 \u2192', 'move through time'], ['+ \u2212', 'zoom'], ['0', 'show the whole run'], ['Home End', 'to the beginning and to the end'],
+  ['Shift drag', 'zoom into what is dragged over'], ['/', 'type what to follow'],
   ['f', 'follow what is selected'], ['n p', 'next and previous slowest'], ['j k', 'next and previous message in time'],
   ['c', 'go to the cause'], ['e', 'next panic'], ['g', 'next gap'], ['Space', 'pause and go on, while live'],
   ['1 to 5', 'tables'], ['?', 'these keys'], ['Esc', 'close, then deselect, then stop following'],
@@ -81,12 +82,14 @@ export function connectLadder(app) {
   canvas.addEventListener('pointerdown', (event) => {
     fingers.set(event.pointerId, event.offsetX);
     moved = 0;
+    app.band = event.shiftKey ? [nsAt(event.offsetX), nsAt(event.offsetX)] : null;
     canvas.setPointerCapture(event.pointerId);
   });
   canvas.addEventListener('pointermove', (event) => {
     const before = fingers.get(event.pointerId);
     if (before === undefined) { hover(app, event.offsetX, event.offsetY); return; }
-    if (fingers.size === 2) {
+    if (app.band) app.stretchBand(nsAt(event.offsetX));
+    else if (fingers.size === 2) {
       const [other] = [...fingers].filter(([id]) => id !== event.pointerId).map(([, x]) => x);
       const [was, is] = [Math.abs(before - other), Math.abs(event.offsetX - other)];
       if (was > 4 && is > 4) app.zoom(was / is, nsAt((event.offsetX + other) / 2));
@@ -95,6 +98,9 @@ export function connectLadder(app) {
     fingers.set(event.pointerId, event.offsetX);
   });
   const lift = (event) => {
+    const band = app.band?.toSorted((a, b) => a - b);
+    app.band = null;
+    if (band && moved >= 5) { fingers.delete(event.pointerId); app.showSpan(...band, true); return; }
     if (fingers.delete(event.pointerId) && moved < 5 && event.type === 'pointerup') {
       const row = rowAt(app, app.scene, event.offsetX, event.offsetY);
       if (row >= 0) app.select(row);
@@ -139,7 +145,7 @@ export function connectKeys(app) {
   byId('help-open').addEventListener('click', () => byId('help').showModal());
   byId('help-close').addEventListener('click', () => byId('help').close());
   const actions = {
-    '+': () => app.zoom(0.5), '=': () => app.zoom(0.5), '-': () => app.zoom(2), 0: () => app.showSpan(app.model.first, app.model.last, true),
+    '+': () => app.zoom(0.5), '=': () => app.zoom(0.5), '-': () => app.zoom(2), 0: () => app.showSpan(app.model.first, app.model.last, true), Home: () => app.toHead(), End: () => app.toTail(),
     '/': () => byId('follow').focus(), f: () => app.followSelected(), n: () => app.nextSlowest(1), p: () => app.nextSlowest(-1),
     j: () => app.nextInTime(1), k: () => app.nextInTime(-1), c: () => app.goToCause(), e: () => app.nextMark('panic'), g: () => app.nextMark('gap'),
     '?': () => byId('help').showModal(), ' ': () => app.pause(), Escape: () => app.escape(),
@@ -153,7 +159,9 @@ export function connectKeys(app) {
     if (onControl && (event.key === ' ' || event.key === 'Enter')) return;
     const arrows = { ArrowLeft: -0.15, ArrowRight: 0.15 };
     const onTab = event.target.matches('[role=tab]');
-    if (event.key in arrows && !onTab && !event.target.closest('#panel')) app.pan((app.view.until - app.view.from) * arrows[event.key]);
+    const scrolls = event.key in arrows || event.key === 'Home' || event.key === 'End';
+    if (scrolls && (onTab || event.target.closest('#panel'))) return;
+    if (event.key in arrows) app.pan((app.view.until - app.view.from) * arrows[event.key]);
     else if (Object.hasOwn(actions, event.key)) actions[event.key]();
     else return;
     event.preventDefault();

@@ -25,7 +25,7 @@ export function describeRow(app, row) {
 
 function rowLink(app, row) {
   const { model } = app;
-  return el('button', { type: 'button', className: 'link', onclick: () => app.goTo(row) },
+  return el('button', { type: 'button', 'data-at': `row ${row}`, className: 'link', onclick: () => app.goTo(row) },
     `${model.types[model.type[row]].slice(0, 60)} (${formatSpan(model.end[row] - model.t[row])})`);
 }
 
@@ -68,8 +68,8 @@ function rowDetails(app, row) {
   const { chain, complete } = causesOf(model, row);
   const effects = effectsOf(model, row, LIST_LIMIT_DETAILS + 1);
   const actions = keysOf(model, row).flatMap(([what, key]) => [
-    el('button', { type: 'button', title: key, onclick: () => app.follow(key) }, `Follow ${what} ${shortHash(key)}`),
-    el('button', { type: 'button', 'aria-label': `Copy ${what}`, onclick: (event) => copyKey(event.target, key) }, 'Copy')]);
+    el('button', { type: 'button', 'data-at': `follow ${key}`, title: key, onclick: () => app.follow(key) }, `Follow ${what} ${shortHash(key)}`),
+    el('button', { type: 'button', 'data-at': `copy ${what}`, 'aria-label': `Copy ${what}`, onclick: (event) => copyKey(event.target, key) }, 'Copy')]);
   return [
     el('h2', { id: 'selected-name' }, model.types[model.type[row]]),
     actions.length ? el('div', { className: 'row' }, ...actions) : null,

@@ -4,7 +4,7 @@ import { STATE, NO_LANE } from './decode.js';
 import { binView, depthView } from './density.js';
 import { rowsWithin } from './rows.js';
 import { AXIS_PX, layOut, tickStep } from './scene.js';
-import { typeColour } from './colours.js';
+import { textOn, typeColour } from './colours.js';
 import { formatCount, formatMoment, formatSpan, shortName } from './text.js';
 
 /** More arrows than this are shown as density. */
@@ -34,6 +34,7 @@ export function drawLadder(ctx, app, width, height) {
   for (const row of scene.rows ?? []) drawHandling(ctx, app, scene, row);
   drawSelected(ctx, app, scene);
   drawMarks(ctx, app, scene);
+  drawBand(ctx, app, scene);
   ctx.restore();
   drawLabels(ctx, app, scene);
   return scene;
@@ -61,8 +62,10 @@ function drawLanes(ctx, app, scene) {
     const x = Math.round(scene.x(at));
     ctx.fillStyle = colours.line;
     ctx.fillRect(x, AXIS_PX - 5, 1, scene.height);
+    const text = formatMoment(at, step);
+    if (x + 3 + ctx.measureText(text).width > app.axisEndsPx) continue;
     ctx.fillStyle = colours.muted;
-    ctx.fillText(formatMoment(at, step), x + 3, 9);
+    ctx.fillText(text, x + 3, 9);
   }
 }
 
@@ -195,8 +198,9 @@ function drawHandling(ctx, app, scene, row) {
   const left = Math.max(scene.gutter - 4, begun);
   const right = Math.min(scene.width + 4, begun + (model.busy[row] || 0) * scene.perNs);
   const finish = Math.min(scene.width + 4, scene.x(model.end[row]));
-  ctx.fillStyle = state === STATE.panicked ? colours.bad : typeColour(model, model.type[row]);
-  if (finish - left > 1) ctx.fillRect(left, top + lane.bar + 2 + (row % 3) * 4, finish - left, 2.5);
+  const colour = state === STATE.panicked ? colours.bad : typeColour(model, model.type[row]);
+  ctx.fillStyle = colour;
+  if (finish - left > 1) ctx.fillRect(left, lateY(lane, row), finish - left, 2.5);
   ctx.fillRect(left, top, Math.max(1.5, right - left), lane.bar);
   if (model.bad[row]) { ctx.fillStyle = colours.bad; ctx.fillRect(left, top + lane.bar - 3, Math.max(2, right - left), 3); }
   if (right - left > 56 && lane.bar >= 12) {
@@ -204,10 +208,15 @@ function drawHandling(ctx, app, scene, row) {
     ctx.beginPath();
     ctx.rect(left, top, right - left, lane.bar);
     ctx.clip();
-    ctx.fillStyle = colours.panel;
+    ctx.fillStyle = textOn(colour, colours);
     ctx.fillText(shortName(model.types[model.type[row]]), left + 4, lane.centre + 0.5);
     ctx.restore();
   }
+}
+
+// What goes on after the handling is drawn below it, in three rows since such times overlap.
+function lateY(lane, row) {
+  return lane.centre + lane.bar / 2 + 2 + (row % 3) * 4;
 }
 
 function cross(ctx, colour, x, y) {
@@ -294,20 +303,41 @@ const MARK_TEXT = { panic: '\u2716 panic', restart: '\u21bb', start: '\u25b6', s
 
 function drawMarks(ctx, app, scene) {
   const { view, colours } = app;
-  let free = -Infinity;
+  const seen = [];
   app.model.marks.forEach((mark, at) => {
     if (mark.kind === 'gap' || mark.t < view.from || mark.t > view.until) return;
     const lane = scene.byLane[mark.lane];
     if (!lane) return;
     const x = scene.x(mark.t);
-    const loud = mark.kind === 'panic' || mark.kind === 'refuse' || at === view.mark;
-    ctx.fillStyle = loud ? colours.bad : colours.muted;
-    ctx.fillRect(x - 0.5, lane.y + 1, at === view.mark ? 3 : mark.kind === 'panic' ? 2 : 1, lane.tall - 2);
-    if (!loud && x < free) return;
-    const text = MARK_TEXT[mark.kind] + (mark.gen > 0 ? ` gen ${mark.gen}` : '');
-    label(ctx, app, text, x + 4, lane.y + lane.tall - 8, loud ? colours.bad : colours.muted);
-    free = x + 60;
+    const weight = at === view.mark ? 3 : mark.kind === 'panic' ? 2 : mark.kind === 'refuse' ? 1 : 0;
+    ctx.fillStyle = weight ? colours.bad : colours.muted;
+    ctx.fillRect(x - 0.5, lane.y + 1, Math.max(1, weight), lane.tall - 2);
+    seen.push({ mark, lane, x, weight });
   });
+  labelMarks(ctx, app, seen);
+}
+
+// The weightiest are written first; what would lie over a label in its lane stays a line.
+function labelMarks(ctx, app, seen) {
+  const { colours } = app;
+  const taken = new Map();
+  for (const { mark, lane, x, weight } of seen.sort((a, b) => b.weight - a.weight)) {
+    const text = MARK_TEXT[mark.kind] + (mark.gen > 0 ? ` gen ${mark.gen}` : '');
+    const finish = x + 8 + ctx.measureText(text).width;
+    const others = taken.get(lane.lane) ?? [];
+    if (others.some((other) => x < other.finish && finish > other.x)) continue;
+    taken.set(lane.lane, [...others, { x, finish }]);
+    label(ctx, app, text, x + 4, lane.y + lane.tall - 8, weight ? colours.bad : colours.muted);
+  }
+}
+
+function drawBand(ctx, app, scene) {
+  if (!app.band) return;
+  const [x0, x1] = app.band.map(scene.x);
+  ctx.globalAlpha = 0.2;
+  ctx.fillStyle = app.colours.select;
+  ctx.fillRect(Math.min(x0, x1), 0, Math.abs(x1 - x0), scene.height);
+  ctx.globalAlpha = 1;
 }
 
 function drawLabels(ctx, app, scene) {
@@ -345,7 +375,7 @@ function clipTo(ctx, text, wide) {
   return cut === text ? text : `${cut.slice(0, -1)}\u2026`;
 }
 
-/** The row at a point: an arrow or a bar within reach, the nearest first; -1 for none. */
+/** The row at a point: an arrow or a bar within reach, the nearest first and then what lies on top; -1 for none. */
 export function rowAt(app, scene, x, y) {
   const { model } = app;
   let best = -1;
@@ -354,12 +384,13 @@ export function rowAt(app, scene, x, y) {
     const to = scene.byLane[model.to[row]];
     if (!to) continue;
     const begun = scene.x(model.t[row] + (model.wait[row] || 0));
-    const finish = Math.max(begun + 2, scene.x(model.end[row]));
-    const barDistance = Math.hypot(Math.max(0, begun - x, x - finish), Math.max(0, Math.abs(y - to.centre) - to.bar / 2));
+    const aside = (until) => Math.max(0, begun - x, x - Math.max(begun + 2, until));
+    const barDistance = Math.hypot(aside(begun + (model.busy[row] || 0) * scene.perNs), Math.max(0, Math.abs(y - to.centre) - to.bar / 2));
+    const lateDistance = model.late[row] > 0 ? Math.hypot(aside(scene.x(model.end[row])), Math.max(0, Math.abs(y - lateY(to, row) - 1.25) - 1.25)) : Infinity;
     const from = scene.byLane[model.from[row]];
     const arrowDistance = from ? segmentDistance(x, y, scene.x(model.t[row]), from.centre, begun, to.centre) + 1 : Infinity;
-    const distance = Math.min(barDistance, arrowDistance);
-    if (distance < bestDistance) { best = row; bestDistance = distance; }
+    const distance = Math.min(barDistance, lateDistance, arrowDistance);
+    if (distance <= bestDistance) { best = row; bestDistance = distance; }
   }
   return best;
 }

@@ -9,7 +9,7 @@ import { criticalPath } from './path.js';
 import { slowestRows } from './latency.js';
 import { readView, writeView } from './state.js';
 import { assignColours, isDark, themeColours } from './colours.js';
-import { describeShown, leastHeight } from './scene.js';
+import { AXIS_PX, describeShown, leastHeight } from './scene.js';
 import { drawLadder } from './ladder.js';
 import { drawOverview } from './overview.js';
 import { drawTable, TABS } from './tables.js';
@@ -21,7 +21,7 @@ import { formatMoment, formatSpan } from './text.js';
 const LEAST_SPAN_NS = 200;
 const RANKED_ROWS = 1000;
 
-const app = { view: readView(location.hash), selected: -1, paused: false, atTail: false, tabs: TABS, diff: null };
+const app = { view: readView(location.hash), selected: -1, paused: false, tabs: TABS, diff: null };
 
 function timed(name, work) {
   const start = performance.now();
@@ -84,13 +84,16 @@ function drawCanvases() {
   const box = byId('ladder-box');
   const height = Math.max(box.clientHeight, leastHeight(app.model, app.view));
   const ladder = fit(byId('ladder'), height);
+  // The buttons stand on the axis where there is room for both.
+  app.axisEndsPx = ladder.width - (byId('zoom').offsetTop < AXIS_PX ? byId('zoom').offsetWidth + 8 : 0);
   app.scene = drawLadder(ladder.ctx, app, ladder.width, height);
   const strip = fit(byId('overview'), 40);
   drawOverview(strip.ctx, app, strip.width, 40, strip.ratio);
   const { model, view } = app;
   const share = Math.round((((view.from + view.until) / 2 - model.first) / (model.last - model.first)) * 100);
+  const resolution_ns = (view.until - view.from) / 1000;
   byId('overview').setAttribute('aria-valuenow', String(share));
-  byId('overview').setAttribute('aria-valuetext', `${formatMoment(view.from, 1e3)} to ${formatMoment(view.until, 1e3)}`);
+  byId('overview').setAttribute('aria-valuetext', `${formatMoment(view.from, resolution_ns)} to ${formatMoment(view.until, resolution_ns)}`);
 }
 
 function drawAll() {
@@ -107,9 +110,24 @@ function drawAll() {
     if (on) byId('panel').setAttribute('aria-label', tab.textContent);
     if (tab.dataset.tab === 'compare') tab.hidden = !app.diff && view.tab !== 'compare';
   }
-  drawTable(app, byId('panel'));
-  drawDetails(app, byId('details'));
+  showTail();
+  // A button that is replaced between press and release would never be clicked.
+  if (!app.pressed) {
+    keepFocus(byId('panel'), () => drawTable(app, byId('panel')));
+    keepFocus(byId('details'), () => drawDetails(app, byId('details')));
+  }
   redraw();
+}
+
+// What is drawn anew would drop the focus of the keyboard; `data-at` tells the same control in both drawings.
+function keepFocus(box, draw) {
+  const held = box.contains(document.activeElement) ? document.activeElement.dataset.at : undefined;
+  draw();
+  if (held) [...box.querySelectorAll('[data-at]')].find((each) => each.dataset.at === held)?.focus({ preventScroll: true });
+}
+
+function showTail() {
+  byId('tail').hidden = !app.model.live || app.view.tail;
 }
 
 let written = 0;
@@ -145,13 +163,19 @@ app.showSpan = (from, until, push = false) => {
   const middle = Math.max(model.first, Math.min(model.last, (from + until) / 2));
   view.from = middle - span / 2;
   view.until = middle + span / 2;
-  app.atTail = model.live && view.until >= model.last;
+  view.tail = model.live && view.until >= model.last;
+  showTail();
   keepAddress(push);
   redraw();
 };
 app.pan = (ns) => app.showSpan(app.view.from + ns, app.view.until + ns);
 app.zoom = (factor, about = (app.view.from + app.view.until) / 2) => {
   app.showSpan(about - (about - app.view.from) * factor, about + (app.view.until - about) * factor);
+};
+
+app.stretchBand = (ns) => {
+  app.band[1] = ns;
+  redraw();
 };
 
 app.select = (row, push = true) => {
@@ -240,12 +264,20 @@ app.escape = () => {
   app.complain('');
 };
 
+/** Shows the newest, and goes along with it while the source is live. */
+app.toTail = () => {
+  const { model, view } = app;
+  app.showSpan(model.last - (view.until - view.from), model.last, true);
+};
+
+app.toHead = () => app.showSpan(app.model.first, app.model.first + app.view.until - app.view.from, true);
+
 app.pause = () => {
   if (!app.model.live) return;
   app.paused = !app.paused;
-  app.atTail = !app.paused;
   byId('pause').textContent = app.paused ? 'Go on' : 'Pause';
   byId('pause').setAttribute('aria-pressed', String(app.paused));
+  app.connected(true);
 };
 
 app.takeNews = () => {
@@ -257,7 +289,7 @@ app.takeNews = () => {
   if (model.places.length !== model.types.length) assignColours(model);
   locate();
   refresh();
-  if (app.atTail) [view.from, view.until] = whole ? [model.first, model.last] : [model.last - span, model.last];
+  if (view.tail) [view.from, view.until] = whole ? [model.first, model.last] : [model.last - span, model.last];
   keepAddress(false);
   drawAll();
 };
@@ -270,7 +302,7 @@ app.connected = (answered) => {
   let latest = model.first;
   for (let row = Math.max(0, model.rows - 512); row < model.rows; row += 1) latest = Math.max(latest, model.t[row]);
   const behind = Date.now() * 1e6 - model.t0_unix_ns - latest;
-  byId('lag').textContent = app.paused ? 'paused' : model.clock === 'real' ? `live, ${formatSpan(Math.max(0, behind))} behind` : 'live';
+  byId('lag').textContent = app.paused ? 'paused' : model.clock === 'real' ? `live, newest ${formatSpan(Math.max(0, behind))} ago` : 'live';
 };
 
 async function load() {
@@ -286,8 +318,8 @@ app.reload = async () => {
   app.model = indexRows(createModel(buffer));
   assignColours(app.model);
   const { model, view } = app;
-  if (view.from === null) [view.from, view.until] = [model.first, model.last];
-  app.atTail = model.live && view.until >= model.last;
+  if (view.from === null) { [view.from, view.until] = [model.first, model.last]; view.tail = model.live; }
+  if (model.live && view.tail) [view.from, view.until] = [model.last - (view.until - view.from), model.last];
   locate();
   refresh();
 };
@@ -325,6 +357,9 @@ function connect() {
   connectOverview(app);
   connectKeys(app);
   byId('pause').addEventListener('click', app.pause);
+  byId('tail').addEventListener('click', app.toTail);
+  byId('dock').addEventListener('pointerdown', () => { app.pressed = true; });
+  for (const end of ['pointerup', 'pointercancel']) addEventListener(end, () => { app.pressed = false; }, true);
   byId('theme').addEventListener('click', () => {
     app.view.theme = isDark() ? 'light' : 'dark';
     setTheme();

@@ -3,6 +3,8 @@
 import { binView } from './density.js';
 import { formatMoment } from './text.js';
 
+const LABEL_PX = 11;
+
 /** Draws the strip; what does not change with the view is kept in `app.overviewImage`. */
 export function drawOverview(ctx, app, width, height, ratio) {
   const { model, view, colours } = app;
@@ -28,6 +30,24 @@ export function drawOverview(ctx, app, width, height, ratio) {
   ctx.strokeStyle = colours.select;
   ctx.lineWidth = 2;
   ctx.strokeRect(left + 1, 1, Math.max(3, right - left - 2), height - 2);
+  drawEnds(ctx, app, width);
+}
+
+// The frame and the shade would cross the text: it comes last, on ground of its own.
+function drawEnds(ctx, app, width) {
+  const { model, colours } = app;
+  ctx.font = '10px ui-monospace, "DejaVu Sans Mono", monospace';
+  ctx.textBaseline = 'top';
+  ctx.textAlign = 'left';
+  const write = (text, x) => {
+    ctx.fillStyle = colours.panel;
+    ctx.fillRect(x - 2, 3, ctx.measureText(text).width + 4, LABEL_PX);
+    ctx.fillStyle = colours.muted;
+    ctx.fillText(text, x, 4);
+  };
+  const last = formatMoment(model.last, 1e8);
+  write(formatMoment(model.first, 1e8), 6);
+  write(last, width - ctx.measureText(last).width - 6);
 }
 
 function drawRun(ctx, app, width, height) {
@@ -44,7 +64,7 @@ function drawRun(ctx, app, width, height) {
   ctx.fillStyle = colours.panel;
   ctx.fillRect(0, 0, width, height);
   for (let at = 0; at < columns; at += 1) {
-    const tall = (Math.sqrt(total[at]) / most) * (height - 12);
+    const tall = (Math.sqrt(total[at]) / most) * (height - 12 - LABEL_PX);
     ctx.fillStyle = colours.depth;
     ctx.fillRect(at * 2, height - 5 - tall, 2, tall);
     if (bad[at]) { ctx.fillStyle = colours.bad; ctx.fillRect(at * 2, height - 4, 2, 4); }
@@ -58,10 +78,4 @@ function drawRun(ctx, app, width, height) {
     ctx.fillRect(left, 0, Math.max(2, mark.kind === 'gap' ? (mark.until - mark.from) * perNs : 0), height);
     ctx.globalAlpha = 1;
   }
-  ctx.font = '10px ui-monospace, "DejaVu Sans Mono", monospace';
-  ctx.fillStyle = colours.muted;
-  ctx.textBaseline = 'top';
-  ctx.fillText(formatMoment(model.first, 1e8), 4, 3);
-  const last = formatMoment(model.last, 1e8);
-  ctx.fillText(last, width - ctx.measureText(last).width - 4, 3);
 }

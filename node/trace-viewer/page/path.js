@@ -58,7 +58,8 @@ function splitHop(model, row, next) {
   const queue = Math.min(wait, whole);
   const handling = Math.min(busy, whole - queue);
   const rest = Math.max(0, whole - queue - handling);
-  const owner = next?.via > 0 ? 'others' : model.to[row] >= model.actors ? 'network' : 'asynchronous';
+  // The last hop is charged with what is its own, wherever that is spent.
+  const owner = next?.via > 0 ? 'others' : next && model.to[row] >= model.actors ? 'network' : 'asynchronous';
   const step = { row, queue, handling, asynchronous: 0, network: 0, others: 0, total: whole };
   step[owner] = rest;
   return step;

@@ -6,7 +6,7 @@ import { openFilter, OUTCOMES } from './filter.js';
 export function openView() {
   return {
     from: null, until: null, follow: '', filter: openFilter(), select: 0, mark: -1, tab: 'latency', sort: 'busy.p99',
-    up: false, theme: '',
+    up: false, theme: '', tail: false,
   };
 }
 
@@ -29,6 +29,7 @@ export function writeView(view) {
   if (view.sort !== 'busy.p99') said.set('sort', view.sort);
   if (view.up) said.set('up', '1');
   if (view.theme) said.set('theme', view.theme);
+  if (view.tail) said.set('tail', '1');
   return said.toString();
 }
 
@@ -53,5 +54,6 @@ export function readView(text) {
   view.sort = /^(type|count|bad|(wait|busy|late)\.(p50|p95|p99|max))$/.test(said.get('sort') ?? '') ? said.get('sort') : 'busy.p99';
   view.up = said.get('up') === '1';
   view.theme = /^(light|dark)$/.test(said.get('theme') ?? '') ? said.get('theme') : '';
+  view.tail = said.get('tail') === '1';
   return view;
 }

@@ -19,7 +19,7 @@ export function drawTable(app, panel) {
 function sortButton(app, key, text, name) {
   const on = app.view.sort === key;
   const arrow = on ? (app.view.up ? ' \u25b4' : ' \u25be') : '';
-  return el('button', { type: 'button', 'aria-label': `Sort by ${name ?? text}`, onclick: () => app.change({ sort: key, up: on ? !app.view.up : false }) }, text + arrow);
+  return el('button', { type: 'button', 'data-at': `sort ${key}`, 'aria-label': `Sort by ${name ?? text}`, onclick: () => app.change({ sort: key, up: on ? !app.view.up : false }) }, text + arrow);
 }
 
 function sortState(app, key) {
@@ -57,13 +57,13 @@ function latencyTable(app) {
   const body = el('tbody', {}, ...entries.map((entry) => {
     const type = model.types[entry.type];
     return el('tr', { className: app.selected >= 0 && model.type[app.selected] === entry.type ? 'on' : '' },
-      el('td', { title: type }, swatch(typeColour(model, entry.type)), el('button', { type: 'button', title: `Slowest ${type}`, onclick: () => slowest(entry.type, app.sortMetric()) }, type.slice(0, 80))),
+      el('td', { title: type }, swatch(typeColour(model, entry.type)), el('button', { type: 'button', 'data-at': `slowest ${type}`, title: `Slowest ${type}`, onclick: () => slowest(entry.type, app.sortMetric()) }, type.slice(0, 80))),
       el('td', { className: 'num' }, formatCount(entry.count)),
       el('td', { className: entry.bad ? 'num bad' : 'num' }, entry.bad ? formatCount(entry.bad) : ''),
       ...Object.keys(METRICS).flatMap((metric) => COLUMNS.map((column, at) => {
         const text = formatSpan(entry[metric][column]);
         const shownText = column === 'max' && Number.isFinite(entry[metric].max)
-          ? el('button', { type: 'button', 'aria-label': `Slowest ${METRICS[metric]} of ${type}: ${text}`, onclick: () => slowest(entry.type, metric) }, text) : text;
+          ? el('button', { type: 'button', 'data-at': `${metric} ${type}`, 'aria-label': `Slowest ${METRICS[metric]} of ${type}: ${text}`, onclick: () => slowest(entry.type, metric) }, text) : text;
         return el('td', { className: at ? 'num' : 'num group' }, shownText);
       })));
   }));
@@ -94,7 +94,7 @@ function followTable(app) {
   const summary = el('p', { id: 'path-summary' }, el('strong', {}, followed.key.label), `: ${formatCount(followed.hops.length)} hops, ${formatCount(followed.names)} name it; critical path of ${steps.length} hops, `, el('strong', { className: 'num' }, formatSpan(totals.total)), complete ? '' : ' (its beginning is not in the trace)');
   const head = el('thead', {}, el('tr', {}, ...['Hop', 'At', 'Total', '%', 'Split', ...PARTS].map((name, at) => el('th', { scope: 'col', className: at === 0 || at === 4 ? '' : 'num' }, name))));
   const rows = steps.slice(0, LIST_LIMIT).map((step) => el('tr', { className: step.row === app.selected ? 'on' : '' },
-    el('td', {}, el('button', { type: 'button', onclick: () => app.goTo(step.row) }, model.types[model.type[step.row]].slice(0, 60)), step.via ? el('span', { className: 'muted' }, ` via ${step.via} others`) : null),
+    el('td', {}, el('button', { type: 'button', 'data-at': `hop ${step.row}`, onclick: () => app.goTo(step.row) }, model.types[model.type[step.row]].slice(0, 60)), step.via ? el('span', { className: 'muted' }, ` via ${step.via} others`) : null),
     el('td', { className: 'num' }, `+${formatSpan(model.t[step.row] - model.t[steps[0].row])}`),
     el('td', { className: 'num' }, formatSpan(step.total)),
     el('td', { className: 'num' }, formatShare(step.total / totals.total)),
@@ -113,7 +113,7 @@ function marksTable(app) {
     const mark = model.marks[at];
     const what = mark.kind === 'gap' ? `${formatCount(mark.n)} records lost` : `${mark.kind}${mark.gen > 0 ? `, generation ${mark.gen}` : ''}`;
     return el('tr', { className: at === app.view.mark ? 'on' : '' },
-      el('td', {}, el('button', { type: 'button', className: weight(mark) ? '' : 'bad', onclick: () => app.goToMark(at) }, what)),
+      el('td', {}, el('button', { type: 'button', 'data-at': `mark ${at}`, className: weight(mark) ? '' : 'bad', onclick: () => app.goToMark(at) }, what)),
       el('td', { className: 'num' }, formatMoment(mark.t, 1e3)),
       el('td', {}, mark.lane === null || mark.lane === undefined ? '' : model.lanes[mark.lane] ?? ''),
       el('td', { className: 'wide' }, mark.note));
@@ -135,7 +135,7 @@ function compareTable(app) {
   const pair = (values, write) => [el('td', { className: 'num group' }, write(values[0] ?? NaN)), el('td', { className: 'num' }, write(values[1] ?? NaN)), el('td', { className: 'num' }, change(values))];
   const messages = diff.messages.map((entry) => el('tr', {}, el('td', {}, tame(entry.type).slice(0, 60)), ...pair(entry.count, formatCount), ...pair(entry.busy_p50_ns, formatSpan), ...pair(entry.busy_p99_ns, formatSpan), ...pair(entry.wait_p99_ns, formatSpan)));
   const blocks = diff.blocks.slice(0, LIST_LIMIT).map((block) => el('tr', {},
-    el('td', {}, el('button', { type: 'button', onclick: () => app.follow(tame(block.hash)) }, `${formatCount(block.number)} ${shortHash(tame(block.hash))}`)),
+    el('td', {}, el('button', { type: 'button', 'data-at': `block ${tame(block.hash)}`, onclick: () => app.follow(tame(block.hash)) }, `${formatCount(block.number)} ${shortHash(tame(block.hash))}`)),
     ...pair(block.elapsed_ns, formatSpan), ...pair(block.hops, formatCount),
     el('td', { className: 'wide' }, block.missing.map(tame).join(', ')), el('td', { className: 'wide' }, block.extra.map(tame).join(', '))));
   return [el('p', {}, `a: ${names[0]} \u00b7 b: ${names[1]}`),
