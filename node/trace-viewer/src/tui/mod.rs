@@ -1,21 +1,32 @@
-//! The trace in a terminal, for a session over ssh: status, latencies, what was slow, one key followed.
+//! The trace in a terminal, for a session over ssh: who is busy, who waits for whom, what was slow, one key followed.
 
 mod app;
 mod draw;
+mod open;
 mod sheet;
+mod status;
 #[cfg(test)]
 mod tests;
 
 use std::{
     io::{self, IsTerminal},
-    time::Duration,
+    panic,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
-use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use ratatui::{
+    DefaultTerminal,
+    crossterm::event::{self, Event, KeyEventKind},
+};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     error::ViewerError,
-    source::{Source, watch},
+    source::{Source, spawn, watch},
 };
 use app::App;
 
@@ -29,7 +40,8 @@ pub struct TuiArgs {
     pub source: String,
 }
 
-/// Shows a trace in the terminal until `q` is pressed. The terminal is restored, also after a panic.
+/// Shows a trace in the terminal until `q` is pressed or a signal asks for the end. The terminal is restored, also
+/// after a panic.
 ///
 /// # Errors
 ///
@@ -41,29 +53,85 @@ pub fn tui(args: &TuiArgs) -> Result<(), ViewerError> {
     let (watched, ready) = watch(&Source::open(&args.source)?)?;
     // a thread that ended without a word has nothing more to tell
     let _ = ready.recv();
-    let mut terminal = ratatui::try_init().map_err(ViewerError::Terminal)?;
-    let mut app = App::new(watched);
-    let ended = loop {
-        app.refresh();
-        if let Err(error) = terminal.draw(|frame| draw::draw(&app, frame)) {
-            break Err(error);
-        }
-        match next_key() {
-            Ok(Some(key)) if app.press(key) => break Ok(()),
-            Ok(_) => {}
-            Err(error) => break Err(error),
-        }
-    };
+    watched.is_a_trace()?;
+    let ended = end_by_signal()?;
+    let terminal = ratatui::try_init().map_err(ViewerError::Terminal)?;
+    let broken = tell_of_panics();
+    let shown = show(terminal, App::new(watched), &ended, &broken);
     ratatui::restore();
-    ended.map_err(ViewerError::Terminal)
+    if broken.load(Ordering::Relaxed) {
+        return Err(ViewerError::Broken);
+    }
+    shown.map_err(ViewerError::Terminal)
 }
 
-fn next_key() -> io::Result<Option<event::KeyEvent>> {
-    if !event::poll(REDRAW)? {
-        return Ok(None);
+fn show(
+    mut terminal: DefaultTerminal,
+    mut app: App,
+    ended: &AtomicBool,
+    broken: &AtomicBool,
+) -> io::Result<()> {
+    while !ended.load(Ordering::Relaxed) && !broken.load(Ordering::Relaxed) {
+        app.refresh(now());
+        terminal.draw(|frame| draw::draw(&app, frame))?;
+        // what was pasted is taken in before the next drawing
+        let mut wait = REDRAW;
+        while event::poll(wait)? {
+            wait = Duration::ZERO;
+            match event::read()? {
+                Event::Key(key) if key.kind != KeyEventKind::Release && app.press(key) => {
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
     }
-    match event::read()? {
-        Event::Key(key) if key.kind != KeyEventKind::Release => Ok(Some(key)),
-        _ => Ok(None),
-    }
+    Ok(())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a terminal and whoever looks at it live in real time"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// A signal would end the process at once, and leave the terminal as it is.
+fn end_by_signal() -> Result<Arc<AtomicBool>, ViewerError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(ViewerError::Start)?;
+    let ended = Arc::new(AtomicBool::new(false));
+    let signalled = ended.clone();
+    let kinds = [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt()];
+    let signals = {
+        let _entered = runtime.enter();
+        kinds.map(signal)
+    };
+    spawn("trace-signals", move || {
+        let [Ok(mut terminate), Ok(mut hangup), Ok(mut interrupt)] = signals else { return };
+        runtime.block_on(async {
+            tokio::select! {
+                biased;
+                _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        });
+        signalled.store(true, Ordering::Relaxed);
+    })?;
+    Ok(ended)
+}
+
+/// The terminal is restored before a panic is printed: nothing may be drawn after it, whichever thread it was on.
+fn tell_of_panics() -> Arc<AtomicBool> {
+    let broken = Arc::new(AtomicBool::new(false));
+    let (told, restoring) = (broken.clone(), panic::take_hook());
+    panic::set_hook(Box::new(move |about| {
+        told.store(true, Ordering::Relaxed);
+        restoring(about);
+    }));
+    broken
 }

@@ -1,154 +1,150 @@
 //! The tables of the terminal.
 
-use std::collections::BTreeMap;
-
 use moorline_trace::{
     Model,
-    follow::Followed,
-    model::{MarkKind, kind},
+    follow::{Followed, Step},
+    model::{Mark, MarkKind, kind, state},
     stats::stats,
 };
 
 use crate::text::{duration, tame};
 
 /// Rows of a table at most.
-const ROWS_MAX: usize = 500;
+pub(super) const ROWS_MAX: usize = 500;
 /// Ways to sort the latencies.
 pub(super) const LATENCY_SORTS: usize = 4;
-/// The last so many rows tell how deep ports are now.
-const RECENT_ROWS: usize = 20_000;
-const SECOND_NS: f64 = 1e9;
-const BAR_CELLS: u32 = 8;
+const SECONDS_OF_DAY: u64 = 86_400;
 
 /// A table: the first column is the widest, and those at the end are left out where there is no room.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sheet {
     pub(super) above: String,
     pub(super) head: Vec<&'static str>,
-    pub(super) rows: Vec<Vec<String>>,
-    /// The row of the trace that each row of the table is about.
-    pub(super) trace_rows: Vec<Option<usize>>,
+    pub(super) rows: Vec<Line>,
+}
+
+/// A row of a table.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Line {
+    pub(super) cells: Vec<String>,
+    pub(super) is_bad: bool,
+    pub(super) target: Target,
+}
+
+/// What a row of a table is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Target {
+    #[default]
+    Nothing,
+    /// A row of the trace.
+    Row(usize),
+    Lane(u8),
+}
+
+/// What of the slowest is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Only {
+    All,
+    Type(u16),
+    Lane(u8),
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Cell {
+    pub(super) text: String,
+    pub(super) is_bad: bool,
 }
 
 impl Sheet {
-    fn new(above: String, head: &[&'static str]) -> Self {
+    pub(super) fn new(above: String, head: &[&'static str]) -> Self {
         Self { above, head: head.to_vec(), ..Self::default() }
     }
 
-    fn push(&mut self, trace_row: Option<usize>, cells: Vec<String>) {
+    pub(super) fn push(&mut self, target: Target, is_bad: bool, cells: Vec<String>) {
         if self.rows.len() < ROWS_MAX {
-            self.rows.push(cells);
-            self.trace_rows.push(trace_row);
+            self.rows.push(Line { cells, is_bad, target });
         }
     }
 }
 
-pub(super) fn status(model: &Model) -> Sheet {
-    let stats = stats(model);
-    let (rates, depths) = recent(model);
-    let above =
-        format!("{} missing records; by {}", stats.missing_records, tame(&model.header().by));
-    let mut sheet =
-        Sheet::new(above, &["lane", "msg/s", "busy", "mailbox", "panics", "restarts", "messages"]);
-    for (index, lane) in model.lanes().iter().enumerate() {
-        let Some(lane_stats) = stats.lanes.iter().find(|stats| stats.lane == *lane) else {
-            continue;
-        };
-        let lane_index = u8::try_from(index).ok();
-        let restarts = model
-            .marks()
-            .iter()
-            .filter(|mark| mark.kind == MarkKind::Restart && mark.lane == lane_index)
-            .count();
-        let rate = lane_index.and_then(|lane| rates.get(&lane)).copied().unwrap_or_default();
-        sheet.push(
-            None,
-            vec![
-                tame(lane),
-                rate.to_string(),
-                format!("{:.1} %", lane_stats.busy_share * 100.0),
-                lane_index.map_or_else(String::new, |lane| mailbox(model, lane, &depths)),
-                lane_stats.panics.to_string(),
-                restarts.to_string(),
-                lane_stats.count.to_string(),
-            ],
-        );
-    }
-    sheet
+/// When something was: the time of day, as logs have it; or since the beginning, when time was simulated.
+fn clock(model: &Model, t_ns: u64) -> String {
+    let began = model.header().t0_unix_ns.parse::<u64>().ok();
+    let Some(began) = began.filter(|_| model.header().clock == "real") else {
+        return format!("{:.3} s", t_ns as f64 / 1e9);
+    };
+    let now_ms = began.saturating_add(t_ns) / 1_000_000;
+    let second = (now_ms / 1_000) % SECONDS_OF_DAY;
+    let (hour, minute) = (second / 3_600, second / 60 % 60);
+    format!("{hour:02}:{minute:02}:{:02}.{:03}", second % 60, now_ms % 1_000)
 }
 
-/// Messages of the last second by lane, and the latest depth by port.
-fn recent(model: &Model) -> (BTreeMap<u8, u64>, BTreeMap<u16, u32>) {
-    let (mut rates, mut depths) = (BTreeMap::<u8, u64>::new(), BTreeMap::new());
-    let columns = model.columns();
-    let since = model.last_ns() as f64 - SECOND_NS;
-    let last = columns.t.iter().zip(&columns.to).zip(columns.port.iter().zip(&columns.depth));
-    for ((t, to), (port, depth)) in last.rev().take(RECENT_ROWS) {
-        if *t >= since {
-            let rate = rates.entry(*to).or_default();
-            *rate = rate.saturating_add(1);
-        }
-        depths.entry(*port).or_insert(*depth);
-    }
-    (rates, depths)
-}
-
-/// The fullest port of a lane: depth, limit and a bar.
-fn mailbox(model: &Model, lane: u8, depths: &BTreeMap<u16, u32>) -> String {
-    let ports = model.ports().iter().filter(|(_, port)| port.to == lane && port.items > 0);
-    let share = |depth: u32, items: u64| f64::from(depth) / items as f64;
-    let fullest = ports
-        .map(|(p, port)| (depths.get(p).copied().unwrap_or_default(), port.items))
-        .max_by(|a, b| share(a.0, a.1).total_cmp(&share(b.0, b.1)));
-    let Some((depth, items)) = fullest else { return "-".to_owned() };
-    let full = (1..=BAR_CELLS)
-        .filter(|cell| share(depth, items) * f64::from(BAR_CELLS) >= f64::from(*cell))
-        .count();
-    let bar: String = (0..BAR_CELLS as usize).map(|c| if c < full { '#' } else { '.' }).collect();
-    format!("{depth}/{items} {bar}")
+fn clock_of(model: &Model, row: usize) -> String {
+    clock(model, model.columns().t.get(row).copied().unwrap_or_default() as u64)
 }
 
 pub(super) fn latency(model: &Model, sort: usize) -> Sheet {
     let mut messages = stats(model).messages;
-    let sorts = ["busy p99", "wait p99", "busy max", "count"];
+    let sorts = ["wait p99", "busy p99", "longest handling", "count"];
     messages.sort_by(|a, b| {
         let by = |m: &moorline_trace::stats::MessageStats| match sort {
-            0 => m.busy.p99_ns,
-            1 => m.wait.p99_ns,
+            0 => m.wait.p99_ns,
+            1 => m.busy.p99_ns,
             2 => m.busy.max_ns,
             _ => m.count as f64,
         };
         by(b).total_cmp(&by(a))
     });
-    let above = format!("sorted by {} (s changes it)", sorts.get(sort).copied().unwrap_or("count"));
-    let head =
-        ["message", "count", "busy p99", "wait p99", "busy p50", "wait p50", "busy max", "bad"];
+    let above = format!(
+        "by {} (s changes it); Enter shows the slowest of one",
+        sorts.get(sort).copied().unwrap_or("count")
+    );
+    let head = [
+        "message",
+        "count",
+        "bad",
+        "wait p99",
+        "busy p99",
+        "async p99",
+        "busy max",
+        "wait p50",
+        "busy p50",
+    ];
     let mut sheet = Sheet::new(above, &head);
     for m in &messages {
+        let known = |latency: &moorline_trace::stats::Latency, ns: f64| {
+            if latency.known == 0 { "-".to_owned() } else { duration(ns) }
+        };
         sheet.push(
-            m.slowest_row,
+            m.slowest_row.map_or(Target::Nothing, Target::Row),
+            m.bad > 0,
             vec![
                 tame(&m.type_name),
                 m.count.to_string(),
-                duration(m.busy.p99_ns),
-                duration(m.wait.p99_ns),
-                duration(m.busy.p50_ns),
-                duration(m.wait.p50_ns),
-                duration(m.busy.max_ns),
                 m.bad.to_string(),
+                known(&m.wait, m.wait.p99_ns),
+                known(&m.busy, m.busy.p99_ns),
+                known(&m.late, m.late.p99_ns),
+                known(&m.busy, m.busy.max_ns),
+                known(&m.wait, m.wait.p50_ns),
+                known(&m.busy, m.busy.p50_ns),
             ],
         );
     }
     sheet
 }
 
-pub(super) fn slowest(model: &Model, only_type: Option<u16>) -> Sheet {
+pub(super) fn slowest(model: &Model, only: Only) -> Sheet {
     let columns = model.columns();
     let known = |ns: Option<&f32>| ns.copied().filter(|ns| ns.is_finite()).unwrap_or_default();
     let took = |row: usize| known(columns.wait.get(row)) + known(columns.busy.get(row));
     let mut rows: Vec<(f32, usize)> = (0..model.rows())
         .filter(|row| columns.kind.get(*row).is_some_and(|kind| *kind <= kind::TIMER))
-        .filter(|row| only_type.is_none_or(|only| columns.type_.get(*row) == Some(&only)))
+        .filter(|row| match only {
+            Only::All => true,
+            Only::Type(only) => columns.type_.get(*row) == Some(&only),
+            Only::Lane(only) => columns.to.get(*row) == Some(&only),
+        })
         .map(|row| (took(row), row))
         .collect();
     if rows.len() > ROWS_MAX {
@@ -156,22 +152,30 @@ pub(super) fn slowest(model: &Model, only_type: Option<u16>) -> Sheet {
         rows.truncate(ROWS_MAX);
     }
     rows.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-    let above = match rows.first().filter(|_| only_type.is_some()) {
-        Some((_, row)) => format!("only {} (Esc shows all)", tame(model.type_name(*row))),
-        None => "wait and handling together".to_owned(),
+    let above = match (only, rows.first()) {
+        (Only::Type(_), Some((_, row))) => {
+            format!("only {} (Esc shows all)", tame(model.type_name(*row)))
+        }
+        (Only::Lane(lane), _) => {
+            format!("only what {} handled (Esc shows all)", tame(model.lane_name(lane)))
+        }
+        _ => "by wait and handling together; Enter follows the block of one".to_owned(),
     };
-    let mut sheet = Sheet::new(above, &["message", "wait", "busy", "to", "at", "note"]);
+    let mut sheet = Sheet::new(above, &["message", "wait", "busy", "at", "from", "to", "note"]);
     for (_, row) in rows {
         let time =
             |column: &[f32]| duration(f64::from(column.get(row).copied().unwrap_or(f32::NAN)));
+        let lane = |column: &[u8]| tame(column.get(row).map_or("", |lane| model.lane_name(*lane)));
         sheet.push(
-            Some(row),
+            Target::Row(row),
+            columns.bad.get(row) == Some(&1),
             vec![
                 tame(model.type_name(row)),
                 time(&columns.wait),
                 time(&columns.busy),
-                tame(columns.to.get(row).map_or("", |lane| model.lane_name(*lane))),
-                duration(columns.t.get(row).copied().unwrap_or(f64::NAN)),
+                clock_of(model, row),
+                lane(&columns.from),
+                lane(&columns.to),
                 tame(model.note(row)),
             ],
         );
@@ -180,61 +184,116 @@ pub(super) fn slowest(model: &Model, only_type: Option<u16>) -> Sheet {
 }
 
 pub(super) fn marks(model: &Model) -> Sheet {
-    let above = format!("{} marks, the last first", model.marks().len());
-    let mut sheet = Sheet::new(above, &["mark", "at", "lane", "missing", "note"]);
+    let above = match model.marks().len() {
+        0 => "no panic, restart, gap, refusal or slow handling".to_owned(),
+        marks => format!("{marks} marks, the last first"),
+    };
+    let mut sheet = Sheet::new(above, &["mark", "at", "lane", "note"]);
     for mark in model.marks().iter().rev().take(ROWS_MAX) {
         sheet.push(
-            model.mark_row(mark),
+            model.mark_row(mark).map_or(Target::Nothing, Target::Row),
+            matches!(mark.kind, MarkKind::Panic | MarkKind::Gap | MarkKind::Refuse),
             vec![
                 mark.kind.as_str().to_owned(),
-                duration(mark.t_ns as f64),
+                clock(model, mark.t_ns),
                 tame(mark.lane.map_or("", |lane| model.lane_name(lane))),
-                mark.missing.to_string(),
-                tame(&mark.note),
+                mark_note(model, mark),
             ],
         );
     }
     sheet
 }
 
+fn mark_note(model: &Model, mark: &Mark) -> String {
+    let note = tame(&mark.note);
+    let row = model.mark_row(mark);
+    let about = row.map(|row| tame(model.type_name(row))).unwrap_or_default();
+    match mark.kind {
+        MarkKind::Gap => format!("{} records missing: {note}", mark.missing),
+        MarkKind::Refuse => match mark.from {
+            Some(from) => format!("{note}, from {}", tame(model.lane_name(from))),
+            None => note,
+        },
+        MarkKind::Panic if row.is_some() => format!("{note}, handling {about}"),
+        MarkKind::Slow => {
+            let over = row.and_then(|row| model.columns().state.get(row));
+            let took = duration(mark.until_ns.saturating_sub(mark.since_ns) as f64);
+            let open = if over == Some(&state::IN_FLIGHT) { ", not over" } else { "" };
+            format!("{about}: {took} so far{open}")
+        }
+        _ => note,
+    }
+}
+
 pub(super) fn followed(model: &Model, followed: Option<(&str, &Followed)>) -> Sheet {
     let Some((key, followed)) = followed else {
-        return Sheet::new(
-            "press / and type a block hash, a number, a peer or s12".to_owned(),
-            &[],
-        );
+        let how = "press / and type a block's hash or number, a peer's id, or a session such as s12; \
+                   or Enter on a row of another table";
+        return Sheet::new(how.to_owned(), &[]);
     };
-    let sum = &followed.sum;
+    if followed.hops.is_empty() {
+        return Sheet::new(format!("{}: nothing in this trace names it", tame(key)), &[]);
+    }
     let above = format!(
-        "{}: {} hops; path {}: queue {}, handling {}, others {}, network {}, async {}",
+        "{}: {} hops; the critical path (*) took {}{}",
         tame(key),
         followed.hops.len(),
-        duration(sum.total_ns()),
-        duration(sum.queue_ns),
-        duration(sum.handling_ns),
-        duration(sum.others_ns),
-        duration(sum.network_ns),
-        duration(sum.asynchronous_ns),
+        duration(followed.sum.total_ns()),
+        parts(&followed.sum)
+            .map(|(part, ns)| (part, share(ns, followed.sum.total_ns())))
+            .filter(|(_, percent)| *percent > 0)
+            .map(|(part, percent)| format!(", {percent} % {part}"))
+            .collect::<String>(),
     );
-    let mut sheet = Sheet::new(above, &["hop (* on the path)", "at", "wait", "busy", "from", "to"]);
+    let head = ["hop", "after", "on the path", "wait", "busy", "from", "to", "note"];
+    let mut sheet = Sheet::new(above, &head);
     let columns = model.columns();
+    let began = |row: usize| columns.t.get(row).copied().unwrap_or(f64::NAN);
+    let first = followed.hops.first().map_or(f64::NAN, |hop| began(hop.row));
     for (index, hop) in followed.hops.iter().enumerate().take(ROWS_MAX) {
-        let on_path = followed.path.iter().any(|step| step.hop == index);
+        let step = followed.path.iter().find(|step| step.hop == index);
         let time =
             |column: &[f32]| duration(f64::from(column.get(hop.row).copied().unwrap_or(f32::NAN)));
         let lane =
             |column: &[u8]| tame(column.get(hop.row).map_or("", |lane| model.lane_name(*lane)));
+        let on_path = if step.is_some() { '*' } else { ' ' };
         sheet.push(
-            Some(hop.row),
+            Target::Row(hop.row),
+            columns.bad.get(hop.row) == Some(&1),
             vec![
-                format!("{} {}", if on_path { '*' } else { ' ' }, tame(model.type_name(hop.row))),
-                duration(columns.t.get(hop.row).copied().unwrap_or(f64::NAN)),
+                format!("{on_path} {}", tame(model.type_name(hop.row))),
+                duration(began(hop.row) - first),
+                step.map(longest_part).unwrap_or_default(),
                 time(&columns.wait),
                 time(&columns.busy),
                 lane(&columns.from),
                 lane(&columns.to),
+                tame(model.note(hop.row)),
             ],
         );
     }
     sheet
+}
+
+fn parts(step: &Step) -> impl Iterator<Item = (&'static str, f64)> {
+    [
+        ("queue", step.queue_ns),
+        ("handling", step.handling_ns),
+        ("others", step.others_ns),
+        ("network", step.network_ns),
+        ("async", step.asynchronous_ns),
+    ]
+    .into_iter()
+}
+
+/// In whole percent.
+fn share(ns: f64, of_ns: f64) -> u32 {
+    if of_ns > 0.0 { (ns / of_ns * 100.0).round() as u32 } else { 0 }
+}
+
+/// How long a step of the path took, and what most of it was.
+fn longest_part(step: &Step) -> String {
+    let longest = parts(step).max_by(|(_, a), (_, b)| a.total_cmp(b));
+    let most = longest.map_or("", |(part, _)| part);
+    format!("{} {most}", duration(step.total_ns()))
 }
