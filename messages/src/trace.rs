@@ -416,6 +416,13 @@ pub enum TraceEvent {
         /// What was being handled when it was set; 0 for nothing.
         cause: u64,
     },
+    /// Records found no room, and are missing.
+    Gap {
+        /// How many.
+        records: u64,
+        /// When the first was made; the last is as old as this record.
+        since_ns: u64,
+    },
     /// A handling lasts.
     Slow {
         /// Whose.

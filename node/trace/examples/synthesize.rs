@@ -182,7 +182,8 @@ impl<W: Write> Trace<W> {
                 self.t, self.t
             ),
         )?;
-        self.q = self.q.wrapping_add(missing);
+        // its own number is that of the first that is missing
+        self.q = self.q.wrapping_add(missing).wrapping_sub(1);
         Ok(())
     }
 

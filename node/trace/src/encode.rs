@@ -117,7 +117,11 @@ impl<'a> Line<'a> {
     }
 }
 
+/// The greatest number in a trace. A peer's header may claim any height, which must not make its line unreadable.
+const NUMBER_MAX: u64 = i64::MAX as u64;
+
 fn push_number(out: &mut Vec<u8>, number: u64) {
+    let number = number.min(NUMBER_MAX);
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
@@ -136,6 +140,10 @@ fn push_hash(out: &mut Vec<u8>, hash: &B256) {
 
 /// Writes one record, with its newline.
 pub(crate) fn record(record: &TraceRecord, q: u64, out: &mut Vec<u8>) {
+    if let TraceEvent::Gap { records, since_ns } = record.event {
+        let missing = Gap { first_q: q, records, since_ns, until_ns: record.at_ns };
+        return gap(&missing, "queue full", out);
+    }
     let mut line = Line::begin(out);
     line.number(name!("q"), q);
     line.number(name!("t"), record.at_ns);
@@ -191,7 +199,8 @@ pub(crate) fn record(record: &TraceRecord, q: u64, out: &mut Vec<u8>) {
         TraceEvent::Start { .. }
         | TraceEvent::Stop { .. }
         | TraceEvent::Panic { .. }
-        | TraceEvent::Restart { .. } => life(&mut line, &record.event),
+        | TraceEvent::Restart { .. }
+        | TraceEvent::Gap { .. } => life(&mut line, &record.event),
     }
     line.end();
 }
@@ -397,15 +406,25 @@ pub(crate) fn header(header: &Header<'_>, out: &mut Vec<u8>) {
     line.end();
 }
 
-/// Writes that records are missing: `lost` of them, those that follow `q`.
-pub(crate) fn gap(q: u64, at_ns: u64, lost: u64, since_ns: u64, why: &str, out: &mut Vec<u8>) {
+/// Records that are missing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gap {
+    /// The number of the first.
+    pub(crate) first_q: u64,
+    pub(crate) records: u64,
+    pub(crate) since_ns: u64,
+    pub(crate) until_ns: u64,
+}
+
+/// Writes that records are missing.
+pub(crate) fn gap(gap: &Gap, why: &str, out: &mut Vec<u8>) {
     let mut line = Line::begin(out);
-    line.number(name!("q"), q);
-    line.number(name!("t"), at_ns);
+    line.number(name!("q"), gap.first_q);
+    line.number(name!("t"), gap.until_ns);
     line.word(name!("k"), "gap");
-    line.number(name!("n"), lost);
-    line.number(name!("from"), since_ns);
-    line.number(name!("until"), at_ns);
+    line.number(name!("n"), gap.records);
+    line.number(name!("from"), gap.since_ns);
+    line.number(name!("until"), gap.until_ns);
     line.word(name!("why"), why);
     line.end();
 }

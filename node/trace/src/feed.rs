@@ -179,7 +179,7 @@ impl Feed {
         let missing = (event.kind == Kind::Gap).then_some(event.missing);
         self.arrived(q, Some(t));
         if let (Some(missing), Some(expected)) = (missing, &mut self.expected_q) {
-            *expected = (*expected).max(q.saturating_add(1).saturating_add(missing));
+            *expected = (*expected).max(q.saturating_add(missing));
         }
     }
 

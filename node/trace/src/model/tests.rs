@@ -78,12 +78,12 @@ fn an_explained_gap_is_a_mark_and_an_unexplained_one_is_found() {
     let m = model(&[
         r#"{"q":1,"t":10,"k":"start","to":"tree","id":1,"gen":0}"#,
         r#"{"q":2,"t":11,"k":"gap","why":"queue full","n":3,"from":5,"until":9}"#,
-        r#"{"q":6,"t":12,"k":"stop","to":"tree","gen":0}"#,
-        r#"{"q":9,"t":13,"k":"panic","to":"tree","id":1,"gen":0,"note":"boom"}"#,
+        r#"{"q":5,"t":12,"k":"stop","to":"tree","gen":0}"#,
+        r#"{"q":8,"t":13,"k":"panic","to":"tree","id":1,"gen":0,"note":"boom"}"#,
     ]);
     let gaps = m.unexplained_gaps();
     assert_eq!(gaps.len(), 1);
-    assert_eq!((gaps[0].first_q, gaps[0].missing, gaps[0].place.line), (7, 2, 4));
+    assert_eq!((gaps[0].first_q, gaps[0].missing, gaps[0].place.line), (6, 2, 4));
     let marks: Vec<_> = m.marks().iter().map(|mark| (mark.kind, mark.missing)).collect();
     assert_eq!(
         marks,

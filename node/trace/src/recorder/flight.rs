@@ -2,9 +2,9 @@
 
 use std::{collections::VecDeque, fs, io, path::Path};
 
-use moorline_messages::{TraceBlocks, TraceEvent, TraceRecord};
+use moorline_messages::TraceRecord;
 
-use super::segments::delete_oldest;
+use super::{list_bytes, segments::prune};
 
 /// Records kept.
 const RING_RECORDS_MAX: usize = 16_384;
@@ -36,20 +36,16 @@ impl Ring {
     }
 }
 
-fn list_bytes(record: &TraceRecord) -> usize {
-    let TraceEvent::Send { key, .. } = &record.event else { return 0 };
-    match &key.blocks {
-        TraceBlocks::Chain { hashes, .. } => size_of_val::<[_]>(hashes),
-        TraceBlocks::Runs(runs) => size_of_val::<[_]>(runs),
-        _ => 0,
-    }
-}
-
 /// Writes a flight recording; names it after the moment and what it is for.
 pub(super) fn write(dir: &Path, unix_ms: u128, why: &str, lines: &[u8]) -> io::Result<()> {
     fs::create_dir_all(dir)?;
-    fs::write(dir.join(format!("flight-{unix_ms:013}-{why}.jsonl")), lines)?;
-    delete_oldest(dir, is_flight, FLIGHTS_MAX)
+    let path = dir.join(format!("flight-{unix_ms:013}-{why}.jsonl"));
+    // whoever looks for it finds it whole
+    let partial = path.with_extension("partial");
+    fs::write(&partial, lines)?;
+    fs::rename(partial, &path)?;
+    prune(dir, is_flight, FLIGHTS_MAX, u64::MAX, &path);
+    Ok(())
 }
 
 fn is_flight(name: &str) -> bool {

@@ -8,21 +8,27 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     thread::JoinHandle,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
 use moorline_kit::{Recorder, Tracer};
-use moorline_messages::TraceRecord;
+use moorline_messages::{TraceBlocks, TraceEvent, TraceRecord};
 use thiserror::Error;
 
 use self::writer::Writer;
 
 /// Records that may wait for the writer's thread.
 const QUEUE_RECORDS_MAX: usize = 16_384;
+
+/// Bytes that the lists of blocks in waiting records may hold.
+const QUEUE_LIST_BYTES_MAX: usize = 8 << 20;
+
+/// How long the end of a recording may take; a disk may hang.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Orders that may wait for it.
 const ORDERS_MAX: usize = 8;
@@ -99,41 +105,86 @@ pub enum RecorderError {
         /// Why.
         error: std::io::Error,
     },
+    /// The system gives no thread.
+    #[error("cannot record the trace: {0}")]
+    Thread(std::io::Error),
 }
 
-/// Records that found no room, until the writer has said so.
-#[derive(Debug, Default)]
-struct Lost {
-    records: AtomicU64,
-    since_ns: AtomicU64,
-    until_ns: AtomicU64,
+/// What both ends of the queue count.
+#[derive(Debug)]
+struct Tally {
+    /// Records that found no room, until the writer has said so, and when they were made.
+    lost: AtomicU64,
+    lost_since_ns: AtomicU64,
+    lost_until_ns: AtomicU64,
+    /// Bytes of lists in the queue.
+    list_bytes: AtomicUsize,
 }
 
-impl Lost {
-    fn add(&self, at_ns: u64) {
-        if self.records.fetch_add(1, Relaxed) == 0 {
-            self.since_ns.store(at_ns, Relaxed);
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            lost: AtomicU64::new(0),
+            lost_since_ns: AtomicU64::new(u64::MAX),
+            lost_until_ns: AtomicU64::new(0),
+            list_bytes: AtomicUsize::new(0),
         }
-        self.until_ns.fetch_max(at_ns, Relaxed);
+    }
+}
+
+impl Tally {
+    fn lose(&self, at_ns: u64) {
+        self.lost_since_ns.fetch_min(at_ns, Relaxed);
+        self.lost_until_ns.fetch_max(at_ns, Relaxed);
+        self.lost.fetch_add(1, Relaxed);
+    }
+
+    /// What was lost since this was last asked.
+    fn take_lost(&self) -> Option<TraceRecord> {
+        let records = self.lost.swap(0, Relaxed);
+        if records == 0 {
+            return None;
+        }
+        let at_ns = self.lost_until_ns.load(Relaxed);
+        let since_ns = self.lost_since_ns.swap(u64::MAX, Relaxed).min(at_ns);
+        Some(TraceRecord { at_ns, event: TraceEvent::Gap { records, since_ns } })
+    }
+}
+
+/// Bytes of a record beside its own.
+fn list_bytes(record: &TraceRecord) -> usize {
+    let TraceEvent::Send { key, .. } = &record.event else { return 0 };
+    match &key.blocks {
+        TraceBlocks::Chain { hashes, .. } => size_of_val::<[_]>(hashes),
+        TraceBlocks::Runs(runs) => size_of_val::<[_]>(runs),
+        _ => 0,
     }
 }
 
 struct Queue {
     records: Sender<TraceRecord>,
-    lost: Arc<Lost>,
+    tally: Arc<Tally>,
     when_full: WhenFull,
 }
 
 impl Recorder for Queue {
     fn record(&self, record: TraceRecord) {
-        match self.when_full {
-            // once the writer has stopped there is nothing to record for
-            WhenFull::Wait => drop(self.records.send(record)),
-            WhenFull::Lose => {
-                if let Err(TrySendError::Full(record)) = self.records.try_send(record) {
-                    self.lost.add(record.at_ns);
-                }
-            }
+        let bytes = list_bytes(&record);
+        let before = if bytes > 0 { self.tally.list_bytes.fetch_add(bytes, Relaxed) } else { 0 };
+        // once the writer has stopped there is nothing to record for
+        if self.when_full == WhenFull::Wait {
+            self.records.send(record).ok();
+            return;
+        }
+        let fits = before.saturating_add(bytes) <= QUEUE_LIST_BYTES_MAX;
+        let at_ns = record.at_ns;
+        let refused = match fits {
+            true => matches!(self.records.try_send(record), Err(TrySendError::Full(_))),
+            false => true,
+        };
+        if refused {
+            self.tally.list_bytes.fetch_sub(bytes, Relaxed);
+            self.tally.lose(at_ns);
         }
     }
 }
@@ -149,6 +200,7 @@ enum Order {
 pub struct Recording {
     orders: Sender<Order>,
     thread: Option<JoinHandle<()>>,
+    ended: Receiver<()>,
 }
 
 impl Recording {
@@ -159,16 +211,21 @@ impl Recording {
     pub fn start(config: RecorderConfig) -> Result<(Tracer, Self), RecorderError> {
         let (records, queue) = bounded(QUEUE_RECORDS_MAX);
         let (orders, ordered) = bounded(ORDERS_MAX);
-        let lost = Arc::new(Lost::default());
+        let (ends, ended) = bounded(1);
+        let tally = Arc::new(Tally::default());
         let when_full = config.when_full;
-        let tracer = Tracer::new(Queue { records, lost: Arc::clone(&lost), when_full });
+        let tracer = Tracer::new(Queue { records, tally: Arc::clone(&tally), when_full });
         let t0 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let writer = Writer::new(config, t0, &tracer)?;
         let thread = std::thread::Builder::new()
             .name("trace".to_owned())
-            .spawn(move || write(writer, &queue, &ordered, &lost))
-            .map_err(|error| RecorderError::Io { path: PathBuf::from("a thread"), error })?;
-        Ok((tracer, Self { orders, thread: Some(thread) }))
+            .spawn(move || {
+                // dropped at the end, also after a panic
+                let _ends = ends;
+                write(writer, &queue, &ordered, &tally);
+            })
+            .map_err(RecorderError::Thread)?;
+        Ok((tracer, Self { orders, thread: Some(thread), ended }))
     }
 
     /// Whoever may have the last records written down.
@@ -176,15 +233,22 @@ impl Recording {
         FlightRecorder(self.orders.clone())
     }
 
-    /// Writes what is in the queue, and ends. Blocks until that is done.
+    /// Writes what is in the queue, and ends. Blocks until that is done, 10 s at most.
     pub fn stop(mut self) {
         self.end();
     }
 
     fn end(&mut self) {
-        self.orders.send(Order::Stop).ok();
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
+        let Some(thread) = self.thread.take() else { return };
+        self.orders.send_timeout(Order::Stop, STOP_PATIENCE).ok();
+        match self.ended.recv_timeout(STOP_PATIENCE) {
+            Err(RecvTimeoutError::Disconnected) if thread.join().is_err() => {
+                tracing::error!("the trace's writer panicked, and the end of the trace is missing");
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                tracing::warn!("the trace could not be written in time, and its end is missing");
+            }
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => {}
         }
     }
 }
@@ -203,9 +267,7 @@ impl FlightRecorder {
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        if self.thread.is_some() {
-            self.end();
-        }
+        self.end();
     }
 }
 
@@ -213,13 +275,13 @@ fn write(
     mut writer: Writer,
     queue: &Receiver<TraceRecord>,
     ordered: &Receiver<Order>,
-    lost: &Lost,
+    tally: &Tally,
 ) {
     loop {
         // a channel that is waited on spins first, every time
         std::thread::sleep(LOOK_EVERY);
         let order = ordered.try_recv();
-        take_waiting(&mut writer, queue, lost);
+        take_waiting(&mut writer, queue, tally);
         writer.look_for_slow_handlings();
         writer.flush();
         match order {
@@ -233,14 +295,14 @@ fn write(
     }
 }
 
-fn take_waiting(writer: &mut Writer, queue: &Receiver<TraceRecord>, lost: &Lost) {
+fn take_waiting(writer: &mut Writer, queue: &Receiver<TraceRecord>, tally: &Tally) {
     // as many as wait now: more may come for ever
     for record in queue.try_iter().take(QUEUE_RECORDS_MAX) {
+        tally.list_bytes.fetch_sub(list_bytes(&record), Relaxed);
         writer.take(record);
     }
-    let records = lost.records.swap(0, Relaxed);
-    if records > 0 {
-        writer.lost(records, lost.since_ns.load(Relaxed), lost.until_ns.load(Relaxed));
+    if let Some(gap) = tally.take_lost() {
+        writer.take(gap);
     }
 }
 

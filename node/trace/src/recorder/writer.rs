@@ -10,7 +10,7 @@ use moorline_kit::{BusyLanes, Tracer};
 use moorline_messages::{Lane, TraceEvent, TracePort, TraceRecord};
 
 use super::{RecorderConfig, RecorderError, flight, flight::Ring, segments::Segments};
-use crate::encode::{self, Header};
+use crate::encode::{self, Gap, Header};
 
 /// A handling is slow when it lasts longer.
 const SLOW_NS: u64 = 50_000_000;
@@ -27,6 +27,16 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// What happened while a panic's surroundings were still being recorded belongs to its flight.
 const FLIGHT_SETTLES_IN: Duration = Duration::from_millis(200);
 
+/// Records that could not be written, from one on.
+#[derive(Clone, Copy, Debug)]
+struct Hole {
+    first_q: u64,
+    since_ns: u64,
+    until_ns: u64,
+    /// When to try again.
+    again: Instant,
+}
+
 pub(super) struct Writer {
     config: RecorderConfig,
     run: String,
@@ -38,17 +48,18 @@ pub(super) struct Writer {
     slow: [u64; Lane::ALL.len()],
     ports: Vec<TracePort>,
     next_q: u64,
-    last_at_ns: u64,
     ring: Ring,
     /// Why the last records are to be written down, and when.
     flight_due: Option<(&'static str, Instant)>,
     segments: Option<Segments>,
     lines: Vec<u8>,
-    /// The number of the first record in them.
+    /// The number of the first record in them, and when they begin and end.
     lines_first_q: u64,
+    lines_since_ns: u64,
+    lines_until_ns: u64,
     flushed: Instant,
-    /// The first record that could not be written, when it was made, and when to try again.
-    unwritten: Option<(u64, u64, Instant)>,
+    /// What could not be written.
+    hole: Option<Hole>,
     told_live: bool,
 }
 
@@ -74,14 +85,15 @@ impl Writer {
             slow: [0; Lane::ALL.len()],
             ports: Vec::new(),
             next_q: 0,
-            last_at_ns: 0,
             ring: Ring::default(),
             flight_due: None,
             segments,
             lines: Vec::new(),
             lines_first_q: 0,
+            lines_since_ns: 0,
+            lines_until_ns: 0,
             flushed: now,
-            unwritten: None,
+            hole: None,
             told_live: false,
             config,
         };
@@ -98,14 +110,20 @@ impl Writer {
     }
 
     pub(super) fn take(&mut self, record: TraceRecord) {
-        self.last_at_ns = self.last_at_ns.max(record.at_ns);
+        let mut numbers = 1;
         match &record.event {
             TraceEvent::Port(port) => self.ports.push(*port),
             TraceEvent::Panic { .. } => self.flight("panic"),
+            TraceEvent::Gap { records, .. } => numbers = *records,
             _ => {}
         }
-        let q = self.take_q(1);
+        let q = self.next_q;
+        self.next_q = q.saturating_add(numbers);
         if self.is_encoding() {
+            if self.lines.is_empty() {
+                self.lines_since_ns = record.at_ns;
+            }
+            self.lines_until_ns = self.lines_until_ns.max(record.at_ns);
             encode::record(&record, q, &mut self.lines);
         }
         // what is in the files need not be kept in memory as well
@@ -114,21 +132,6 @@ impl Writer {
         }
         if self.lines.len() >= FLUSH_BYTES {
             self.write_lines();
-        }
-    }
-
-    fn take_q(&mut self, records: u64) -> u64 {
-        let q = self.next_q;
-        self.next_q = q.saturating_add(records);
-        q
-    }
-
-    /// So many records found no room in the queue.
-    pub(super) fn lost(&mut self, records: u64, since_ns: u64, until_ns: u64) {
-        let q = self.take_q(records.saturating_add(1));
-        self.last_at_ns = self.last_at_ns.max(until_ns);
-        if self.is_encoding() {
-            encode::gap(q, until_ns, records, since_ns, "queue full", &mut self.lines);
         }
     }
 
@@ -195,47 +198,59 @@ impl Writer {
 
     fn write_lines(&mut self) {
         self.flushed = moorline_kit::now();
-        if self.lines.is_empty() {
-            return;
+        if !self.lines.is_empty() {
+            self.tell_live();
         }
-        self.tell_live();
-        let may_try = self.unwritten.is_none_or(|(_, _, again)| again <= self.flushed);
-        if self.segments.is_some()
-            && may_try
-            && let Err(error) = self.write_to_segment()
-        {
-            self.could_not_write(&error);
+        let wants = !self.lines.is_empty() || self.hole.is_some();
+        if self.segments.is_some() && wants {
+            let may_try = self.hole.is_none_or(|hole| hole.again <= self.flushed);
+            let tried = if may_try { self.write_to_segment() } else { Ok(false) };
+            match tried {
+                Ok(true) => self.hole = None,
+                Ok(false) => self.widen_hole(),
+                Err(error) => self.could_not_write(&error),
+            }
         }
         self.lines.clear();
         self.lines_first_q = self.next_q;
     }
 
-    fn write_to_segment(&mut self) -> io::Result<()> {
+    /// Writes what is missing and what is here, in one go. Returns whether it did.
+    fn write_to_segment(&mut self) -> io::Result<bool> {
         if self.segments.as_ref().is_some_and(Segments::wants_header) {
             self.begin_segment()?;
         }
-        let Some(segments) = &mut self.segments else { return Ok(()) };
-        if let Some((first_q, since_ns, _)) = self.unwritten {
-            let mut line = Vec::new();
-            // the gap takes the number of the first that is missing
-            let lost = self.lines_first_q.saturating_sub(first_q).saturating_sub(1);
-            encode::gap(first_q, self.last_at_ns, lost, since_ns, "disk", &mut line);
-            segments.write(&line)?;
+        let mut text = Vec::new();
+        if let Some(Hole { first_q, since_ns, until_ns, .. }) = self.hole {
+            let records = self.lines_first_q.saturating_sub(first_q);
+            encode::gap(&Gap { first_q, records, since_ns, until_ns }, "disk", &mut text);
         }
-        segments.write(&self.lines)?;
-        self.unwritten = None;
-        Ok(())
+        let Some(segments) = &mut self.segments else { return Ok(false) };
+        if text.is_empty() {
+            segments.write(&self.lines)?;
+        } else {
+            text.extend_from_slice(&self.lines);
+            segments.write(&text)?;
+        }
+        Ok(true)
+    }
+
+    /// The lines at hand are not written either.
+    fn widen_hole(&mut self) {
+        let until_ns = self.lines_until_ns;
+        if let Some(hole) = &mut self.hole {
+            hole.until_ns = hole.until_ns.max(until_ns);
+        }
     }
 
     fn could_not_write(&mut self, error: &io::Error) {
         let path = self.config.dir.clone().unwrap_or_default();
         tracing::warn!(dir = %path.display(), %error, "the trace has a gap: it cannot be written");
-        let (first_q, since_ns) = match self.unwritten {
-            Some((first_q, since_ns, _)) => (first_q, since_ns),
-            None => (self.lines_first_q, self.last_at_ns),
-        };
         let again = self.flushed.checked_add(RETRY_AFTER).unwrap_or(self.flushed);
-        self.unwritten = Some((first_q, since_ns, again));
+        let (first_q, since_ns) = (self.lines_first_q, self.lines_since_ns);
+        let hole = self.hole.get_or_insert(Hole { first_q, since_ns, until_ns: since_ns, again });
+        hole.again = again;
+        self.widen_hole();
         if let Some(segments) = &mut self.segments {
             segments.give_up();
         }
@@ -253,7 +268,11 @@ impl Writer {
     }
 
     pub(super) fn write_flight(&self, why: &str) {
-        let (Some(dir), None) = (&self.config.flights, &self.segments) else { return };
+        if let Some(dir) = &self.config.dir {
+            tracing::info!(dir = %dir.display(), why, "the trace holds what was recorded last");
+            return;
+        }
+        let Some(dir) = &self.config.flights else { return };
         let mut lines = self.header(0, Some(why));
         for (q, record) in self.ring.iter() {
             encode::record(record, *q, &mut lines);
@@ -273,6 +292,10 @@ impl Writer {
     pub(super) fn finish(&mut self) {
         if let Some((why, _)) = self.flight_due.take() {
             self.write_flight(why);
+        }
+        // there is no later to try again
+        if let Some(hole) = &mut self.hole {
+            hole.again = self.flushed;
         }
         self.write_lines();
         if let Some(segments) = &mut self.segments
@@ -322,35 +345,77 @@ mod tests {
         );
     }
 
-    #[test]
-    fn a_disk_that_fails_leaves_a_gap_and_no_more() {
-        let dir = tempfile::tempdir().unwrap();
-        let trace = dir.path().join("trace");
-        let mut writer = writer(Some(trace.clone()), None);
-        writer.take(start(0));
+    /// A writer whose next segment cannot be made, and what is in its way.
+    fn blocked(trace: &std::path::Path) -> (Writer, PathBuf) {
+        let mut writer = writer(Some(trace.to_owned()), None);
+        writer.take(start(10));
         writer.write_lines();
-        // the file at hand is lost with the directory, and no other can be made
-        fs::remove_dir_all(&trace).unwrap();
         writer.segments.as_mut().unwrap().give_up();
-        for at_ns in 1..5 {
+        let in_the_way = trace.join("run-0000000001000-000001.jsonl");
+        fs::create_dir(&in_the_way).unwrap();
+        for at_ns in 11..15 {
             writer.take(start(at_ns));
             writer.write_lines();
         }
-        fs::create_dir_all(&trace).unwrap();
-        writer.take(start(5));
+        (writer, in_the_way)
+    }
+
+    #[test]
+    fn a_disk_that_fails_leaves_a_gap_and_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut writer, in_the_way) = blocked(dir.path());
+        fs::remove_dir(in_the_way).unwrap();
+        writer.take(start(15));
         writer.write_lines();
-        assert_eq!(lines_under(&trace).len(), 0, "it is not tried again at once");
-        writer.unwritten.as_mut().unwrap().2 = writer.flushed;
-        writer.take(start(6));
-        writer.finish();
-        let lines = lines_under(&trace);
+        assert_eq!(lines_under(dir.path()).len(), 2, "it is not tried again at once");
+        writer.hole.as_mut().unwrap().again = writer.flushed;
+        writer.take(start(16));
+        writer.write_lines();
+        let lines = lines_under(dir.path());
         let kinds: Vec<_> = lines.iter().map(|line| line["k"].as_str().unwrap()).collect();
-        assert_eq!(kinds, ["hdr", "gap", "start"]);
-        assert_eq!(
-            (&lines[1]["q"], &lines[1]["n"], &lines[1]["why"]),
-            (&1.into(), &4.into(), &"disk".into())
-        );
-        assert_eq!((&lines[2]["q"], &lines[2]["id"]), (&6.into(), &6.into()));
+        assert_eq!(kinds, ["hdr", "start", "hdr", "gap", "start"]);
+        let gap = &lines[3];
+        let expected = serde_json::json!({
+            "q": 1, "t": 15, "k": "gap", "n": 5, "from": 11, "until": 15, "why": "disk",
+        });
+        assert_eq!(*gap, expected);
+        assert_eq!((&lines[4]["q"], &lines[4]["id"]), (&6.into(), &16.into()));
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_told_at_the_end_though_nothing_follows() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut writer, in_the_way) = blocked(dir.path());
+        fs::remove_dir(in_the_way).unwrap();
+        writer.finish();
+        let lines = lines_under(dir.path());
+        let gap = lines.last().unwrap();
+        assert_eq!((&gap["k"], &gap["q"], &gap["n"]), (&"gap".into(), &1.into(), &4.into()));
+    }
+
+    #[test]
+    fn a_segment_that_cannot_be_begun_is_not_left_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let (writer, in_the_way) = blocked(dir.path());
+        assert_eq!(writer.segments.as_ref().unwrap().next(), 1);
+        fs::remove_dir(in_the_way).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_the_ring_lost_is_told_in_a_flight_recording() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = writer(None, Some(dir.path().to_owned()));
+        writer.take(start(1));
+        writer.take(TraceRecord { at_ns: 5, event: TraceEvent::Gap { records: 3, since_ns: 2 } });
+        writer.take(start(6));
+        writer.write_flight("signal");
+        let lines = lines_under(dir.path());
+        let told: Vec<_> = lines.iter().skip(1).map(|line| (&line["k"], &line["q"])).collect();
+        let expected = [("start", 0), ("gap", 1), ("start", 4)];
+        for (told, (kind, q)) in told.into_iter().zip(expected) {
+            assert_eq!(told, (&kind.into(), &q.into()));
+        }
     }
 
     #[test]
