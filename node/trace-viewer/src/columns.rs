@@ -238,6 +238,25 @@ impl Encoder {
         Self::new(watched, look, everything, look.generation())
     }
 
+    /// Everything, with the comparison with a second run if there is one, for a page that cannot ask for it.
+    pub fn standalone(watched: &Watched, look: &Look<'_>, diff: Option<&[u8]>) -> Self {
+        let mut whole = Self::whole(watched, look);
+        if let Some(diff) = diff {
+            whole.add_field("diff", diff);
+        }
+        whole
+    }
+
+    // What is added is JSON already, and long: it is put into the text rather than read and written again.
+    fn add_field(&mut self, name: &str, json: &[u8]) {
+        let mut text = self.head.split_off(ALIGN);
+        while text.pop().is_some_and(|last| last != b'}') {}
+        text.extend_from_slice(format!(",\"{name}\":").as_bytes());
+        text.extend_from_slice(json);
+        text.push(b'}');
+        self.head = head_of(text);
+    }
+
     /// What changed since that version, or that everything must be loaded again.
     pub fn changes(watched: &Watched, look: &Look<'_>, generation: u64, version: u64) -> Self {
         let changes = look.model().changes_since(version);
@@ -259,14 +278,8 @@ impl Encoder {
         let model = look.model();
         let parts = parts(model, &changes);
         let header = header(watched, look, &changes, generation, &parts);
-        let mut json = serde_json::to_vec(&header).unwrap_or_default();
-        json.resize(json.len().next_multiple_of(ALIGN), b' ');
-        let mut head = Vec::with_capacity(json.len().saturating_add(ALIGN));
-        head.extend_from_slice(&u32::try_from(json.len()).unwrap_or(u32::MAX).to_le_bytes());
-        head.extend_from_slice(&[0; 4]);
-        head.append(&mut json);
         Self {
-            head,
+            head: head_of(serde_json::to_vec(&header).unwrap_or_default()),
             generation: look.generation(),
             patched: changes.patched,
             parts: parts.into_iter(),
@@ -318,6 +331,15 @@ impl Encoder {
         out.extend(std::iter::repeat_n(0, part.padding));
         None
     }
+}
+
+fn head_of(mut json: Vec<u8>) -> Vec<u8> {
+    json.resize(json.len().next_multiple_of(ALIGN), b' ');
+    let mut head = Vec::with_capacity(json.len().saturating_add(ALIGN));
+    head.extend_from_slice(&u32::try_from(json.len()).unwrap_or(u32::MAX).to_le_bytes());
+    head.extend_from_slice(&[0; 4]);
+    head.append(&mut json);
+    head
 }
 
 fn parts(model: &Model, changes: &Changes) -> Vec<Part> {

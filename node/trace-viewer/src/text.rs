@@ -263,6 +263,11 @@ fn step_json(step: &Step) -> Value {
     })
 }
 
+/// Of what one of two runs does not have nothing was measured, which is told as zero.
+fn measured(ns: f64) -> String {
+    if ns > 0.0 { duration(ns) } else { "-".to_owned() }
+}
+
 /// Two runs beside one another. For JSON, serialize the [`Diff`].
 pub fn diff(diff: &Diff) -> String {
     let messages: Vec<Vec<String>> = diff
@@ -276,10 +281,10 @@ pub fn diff(diff: &Diff) -> String {
                 tame(&m.type_name),
                 count_a.to_string(),
                 count_b.to_string(),
-                duration(busy_a),
-                duration(busy_b),
-                duration(wait_a),
-                duration(wait_b),
+                measured(busy_a),
+                measured(busy_b),
+                measured(wait_a),
+                measured(wait_b),
             ]
         })
         .collect();
@@ -308,18 +313,5 @@ pub fn diff(diff: &Diff) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = [vec!["a".into(), "12345".into()], vec!["longer".into(), "1".into()]];
-        assert_eq!(table(&["x", "n"], &rows), "x           n\na       12345\nlonger      1\n");
-    }
-
-    #[test]
-    fn what_would_steer_a_terminal_is_shown_and_not_obeyed() {
-        let tamed = tame("\u{1b}[2J\u{202e}geth\r\n");
-        assert_eq!(tamed, "\\u{1b}[2J\\u{202e}geth\\u{d}\\u{a}");
-    }
-}
+#[path = "text_tests.rs"]
+mod tests;

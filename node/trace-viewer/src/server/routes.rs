@@ -125,7 +125,7 @@ async fn standalone(State(site): State<Arc<Site>>) -> Response {
         let text = "this trace is too large for one page: `moorline trace view --out FILE.html` keeps its last 1,000,000 rows\n";
         return (StatusCode::PAYLOAD_TOO_LARGE, text).into_response();
     }
-    let encoder = Encoder::whole(&site.watched, &site.watched.look());
+    let encoder = Encoder::standalone(&site.watched, &site.watched.look(), site.diff.as_deref());
     let before = site.page.before_columns().to_owned();
     let pieces = stream::unfold(
         Download { site, encoder, before, carry: Vec::new(), over: false },

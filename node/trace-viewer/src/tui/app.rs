@@ -15,7 +15,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use super::{
     open,
     sheet::{self, Only, Sheet, Target},
-    status,
+    status::{self, Moment},
 };
 use crate::{text::tame, watched::Watched};
 
@@ -25,6 +25,8 @@ const TYPED_MAX: usize = 256;
 const REMAKE_MIN: Duration = Duration::from_millis(250);
 /// and after so many times what making it took: it then costs this share of a core at most.
 const REMAKE_SHARE: u32 = 25;
+/// Of a trace that told nothing for so long, the end is shown and not the silence.
+const SILENCE_MAX: Duration = Duration::from_secs(300);
 /// Causes that are looked through for a block that a row is about.
 const CAUSES_MAX: usize = 64;
 /// Rows that PgUp and PgDn pass.
@@ -114,14 +116,16 @@ impl App {
         let version = (look.generation(), model.version());
         self.title = title(&watched, model);
         self.source_said = look.said().map(str::to_owned);
+        let moment = moment(&watched, model);
         let is_wanted = match self.made_of {
             None => true,
             Some(_) if self.paused || self.next.is_some_and(|next| now < next) => false,
-            Some(made_of) => made_of != version,
+            // how long something has waited grows while nothing happens
+            Some(made_of) => made_of != version || moment.is_now && self.shows_now(),
         };
         if is_wanted {
             let begun = super::now();
-            self.make(model);
+            self.make(model, moment);
             self.made_of = Some(version);
             let wait = super::now()
                 .saturating_duration_since(begun)
@@ -131,7 +135,11 @@ impl App {
         }
     }
 
-    fn make(&mut self, model: &Model) {
+    fn shows_now(&self) -> bool {
+        matches!(self.tab, Tab::Status | Tab::Open)
+    }
+
+    fn make(&mut self, model: &Model, moment: Moment) {
         let selected = self.sheet.rows.get(self.selected).map(|row| row.target);
         if let Some((_, key, followed)) = &mut self.followed {
             *followed = follow(model, key);
@@ -139,11 +147,11 @@ impl App {
         self.below = None;
         self.sheet = match self.tab {
             Tab::Status => {
-                let (lanes, pairs) = status::status(model);
+                let (lanes, pairs) = status::status(model, moment);
                 self.below = Some(pairs);
                 lanes
             }
-            Tab::Open => open::open(model),
+            Tab::Open => open::open(model, moment),
             Tab::Latency => sheet::latency(model, self.sort),
             Tab::Slowest => sheet::slowest(model, self.only),
             Tab::Marks => sheet::marks(model),
@@ -301,16 +309,32 @@ fn progress(watched: &Watched, model: &Model) -> String {
     if model.header().clock == "sim" {
         return "simulated".to_owned();
     }
-    let began = model.header().t0_unix_ns.parse::<u64>().unwrap_or_default();
-    let latest = Duration::from_nanos(began.saturating_add(model.last_ns()));
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let ago = ago(now.saturating_sub(latest).as_secs());
+    let ago = ago(since_last(model).as_secs());
     match (model.rows(), watched.is_live()) {
         (0, true) => "waiting for the first".to_owned(),
         _ if has_stopped(model) => format!("stopped {ago} ago"),
         (_, false) => "ended".to_owned(),
         _ => format!("last record {ago} ago"),
     }
+}
+
+/// How long ago the last record was made.
+fn since_last(model: &Model) -> Duration {
+    let began = model.header().t0_unix_ns.parse::<u64>().unwrap_or_default();
+    let latest = Duration::from_nanos(began.saturating_add(model.last_ns()));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.saturating_sub(latest)
+}
+
+/// Now, while the trace goes on; or else its end, since nothing is told by how long ago that was.
+fn moment(watched: &Watched, model: &Model) -> Moment {
+    let silent = since_last(model);
+    let is_now = watched.is_live()
+        && model.header().clock == "real"
+        && silent < SILENCE_MAX
+        && !has_stopped(model);
+    let silent_ns = if is_now { silent.as_secs_f64() * 1e9 } else { 0.0 };
+    Moment { ns: model.last_ns() as f64 + silent_ns, is_now }
 }
 
 /// Whether all actors have ended in an orderly way.

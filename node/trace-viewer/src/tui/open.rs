@@ -5,11 +5,14 @@ use moorline_trace::{
     model::{NO_PORT, state},
 };
 
-use super::sheet::{ROWS_MAX, Sheet, Target};
+use super::{
+    sheet::{ROWS_MAX, Sheet, Target},
+    status::Moment,
+};
 use crate::text::{duration, tame};
 
 /// Messages that are in a mailbox, being handled, or lost; the oldest first.
-pub(super) fn open(model: &Model) -> Sheet {
+pub(super) fn open(model: &Model, moment: Moment) -> Sheet {
     let columns = model.columns();
     let rows = columns.state.iter().enumerate();
     let open: Vec<usize> =
@@ -21,7 +24,7 @@ pub(super) fn open(model: &Model) -> Sheet {
     let mut sheet = Sheet::new(above, &["message", "sent", "mailbox", "from", "to", "note"]);
     for row in open.into_iter().take(ROWS_MAX) {
         let lane = |column: &[u8]| tame(column.get(row).map_or("", |lane| model.lane_name(*lane)));
-        let ago_ns = model.last_ns() as f64 - columns.t.get(row).copied().unwrap_or_default();
+        let ago_ns = moment.ns - columns.t.get(row).copied().unwrap_or_default();
         sheet.push(
             Target::Row(row),
             columns.bad.get(row) == Some(&1),

@@ -51,8 +51,18 @@ struct Depth {
     peak: u32,
 }
 
+/// The moment that is shown.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Moment {
+    /// In nanoseconds since the run began.
+    pub(super) ns: f64,
+    /// Whether it is now, and goes on; otherwise it is that of the last record.
+    pub(super) is_now: bool,
+}
+
 struct Now<'a> {
     model: &'a Model,
+    moment: Moment,
     seconds: f64,
     lanes: BTreeMap<u8, Lane>,
     pairs: BTreeMap<(u8, u8), Pair>,
@@ -60,18 +70,19 @@ struct Now<'a> {
 }
 
 /// The lanes, and below them who waits for whom.
-pub(super) fn status(model: &Model) -> (Sheet, Sheet) {
-    let now = Now::of(model);
+pub(super) fn status(model: &Model, moment: Moment) -> (Sheet, Sheet) {
+    let now = Now::of(model, moment);
     (now.lanes(), now.pairs())
 }
 
 impl<'a> Now<'a> {
-    fn of(model: &'a Model) -> Self {
-        let last_ns = model.last_ns() as f64;
+    fn of(model: &'a Model, moment: Moment) -> Self {
+        let last_ns = moment.ns;
         let first_ns = model.columns().t.first().copied().unwrap_or(last_ns);
         let length_ns = (last_ns - first_ns).clamp(1.0, WINDOW_NS);
         let mut now = Self {
             model,
+            moment,
             seconds: length_ns / SECOND_NS,
             lanes: BTreeMap::new(),
             pairs: BTreeMap::new(),
@@ -93,9 +104,12 @@ impl<'a> Now<'a> {
             }
             if *now == state::IN_FLIGHT {
                 let so_far_ns = last_ns - columns.t.get(row).copied().unwrap_or_default();
-                self.waited(row, so_far_ns);
                 let open = &mut self.lanes.entry(*to).or_default().open;
                 *open = open.saturating_add(1);
+                if columns.kind.get(row) != Some(&kind::MESSAGE) {
+                    continue;
+                }
+                self.waited(row, so_far_ns);
                 let open = &mut self.pairs.entry(self.pair(row)).or_default().open;
                 *open = open.saturating_add(1);
             }
@@ -209,8 +223,9 @@ impl<'a> Now<'a> {
         let gaps = self.model.marks().iter().filter(|mark| mark.kind == MarkKind::Gap);
         let missing = gaps.fold(0_u64, |sum, mark| sum.saturating_add(mark.missing));
         let above = format!(
-            "the last {}; in all {missing} records missing, {refused} messages refused{}",
+            "the last {}{}; in all {missing} records missing, {refused} messages refused{}",
             duration(self.seconds * SECOND_NS),
+            if self.moment.is_now { "" } else { " of the trace" },
             self.skipped(),
         );
         let head = [
@@ -261,16 +276,15 @@ impl<'a> Now<'a> {
         let ports = self.model.ports().iter().filter(|(_, port)| port.to == lane && port.items > 0);
         let fullest = ports
             .filter_map(|(number, port)| Some((self.ports.get(number)?, port.items)))
-            .max_by(|(a, a_items), (b, b_items)| {
-                share(a.peak, *a_items).total_cmp(&share(b.peak, *b_items))
-            });
-        let Some((depth, items)) = fullest else { return ("-".to_owned(), Cell::default()) };
-        let full = share(depth.peak, items);
+            // what is in it now has been there since before the time that is shown, perhaps
+            .map(|(depth, items)| (depth.now, depth.peak.max(depth.now), items))
+            .max_by(|a, b| share(a.1, a.2).total_cmp(&share(b.1, b.2)));
+        let Some((now, peak, items)) = fullest else { return ("-".to_owned(), Cell::default()) };
+        let full = share(peak, items);
         let bar: String = (1..=BAR_CELLS)
             .map(|cell| if full * f64::from(BAR_CELLS) >= f64::from(cell) { '#' } else { '.' })
             .collect();
-        let peak = Cell { text: format!("{} {bar}", depth.peak), is_bad: full >= 1.0 };
-        (format!("{}/{items}", depth.now), peak)
+        (format!("{now}/{items}"), Cell { text: format!("{peak} {bar}"), is_bad: full >= 1.0 })
     }
 
     fn pairs(&self) -> Sheet {

@@ -1,4 +1,7 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use moorline_trace::{Feed, Model};
 use ratatui::{
@@ -76,7 +79,10 @@ fn the_status_shows_who_is_busy_and_who_waits_for_whom() {
     let text = screen(&mut app(), 80, 24);
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[0], "4 rows, ended: trace\\u{1b}[31m.jsonl");
-    assert_eq!(lines[2], "the last 8.0 us; in all 0 records missing, 0 messages refused");
+    assert_eq!(
+        lines[2],
+        "the last 8.0 us of the trace; in all 0 records missing, 0 messages refused"
+    );
     let tree = "tree       18.8 % 125000    0     2/8 4 ####.... 500 ns      0        0        1";
     let store = "store       0.0 % 250000    2     3/4 3 ######.. 6.0 us      0        0        2";
     let downloader =
@@ -216,4 +222,27 @@ fn q_and_control_c_end_it_but_not_while_typing_a_q() {
     assert!(app.press(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL)));
     press(&mut app, KeyCode::Char('/'));
     assert!(!press(&mut app, KeyCode::Char('q')));
+}
+
+#[test]
+fn what_waits_in_a_silent_node_waits_on() {
+    let now_ns = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() - 60_000_000_000;
+    let watched = Watched::new("a node", Model::new(), true, None);
+    let mut feed = Feed::new();
+    feed.push(TRACE.replace("1700000000000000000", &now_ns.to_string()).as_bytes());
+    watched.absorb(&feed.take());
+    let mut app = App::new(Arc::new(watched));
+    press(&mut app, KeyCode::Char('2'));
+    let text = screen(&mut app, 80, 24);
+    assert!(
+        text.contains("last record 60 s ago") && text.contains("60.00 s ago     1/4"),
+        "{text}"
+    );
+    press(&mut app, KeyCode::Char('1'));
+    let text = screen(&mut app, 80, 24);
+    assert!(text.contains("the last 10.00 s; in all"), "{text}");
+    assert!(
+        text.lines().any(|line| line.starts_with("store      0.0 %   0.0    2     3/4 3 ######..")),
+        "{text}"
+    );
 }
