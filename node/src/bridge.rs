@@ -1,7 +1,7 @@
 //! Between the actors' ports and the devp2p edge's channels.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex},
 };
 
@@ -26,7 +26,22 @@ pub(crate) struct Asked(Arc<Mutex<Causes>>);
 #[derive(Debug, Default)]
 struct Causes {
     fetches: BTreeMap<(SessionId, RequestId), Cause>,
+    /// In the order in which they were asked; some are answered.
+    order: VecDeque<(SessionId, RequestId)>,
     dials: BTreeMap<PeerId, Cause>,
+}
+
+impl Causes {
+    fn fetch(&mut self, asked: (SessionId, RequestId), cause: Cause) {
+        self.fetches.insert(asked, cause);
+        self.order.push_back(asked);
+        // what is never answered must not pile up
+        while self.order.len() > ASKED_MAX {
+            if let Some(oldest) = self.order.pop_front() {
+                self.fetches.remove(&oldest);
+            }
+        }
+    }
 }
 
 impl Asked {
@@ -34,17 +49,14 @@ impl Asked {
         let Ok(mut causes) = self.0.lock() else { return };
         match command {
             SessionCommand::Fetch { session, request, .. } => {
-                causes.fetches.insert((*session, *request), cause);
+                causes.fetch((*session, *request), cause);
             }
             SessionCommand::Dial { node } => {
                 causes.dials.insert(node.id, cause);
             }
             _ => {}
         }
-        // what is never answered must not pile up
-        if causes.fetches.len() > ASKED_MAX {
-            causes.fetches.pop_first();
-        }
+        // of dials to peers that never come about, any may go
         if causes.dials.len() > ASKED_MAX {
             causes.dials.pop_first();
         }
@@ -58,7 +70,11 @@ impl Asked {
             }
             SessionEvent::Opened { peer, .. } => causes.dials.remove(&peer.id),
             SessionEvent::DialFailed { node, .. } => causes.dials.remove(&node.id),
-            SessionEvent::RangeUpdated { .. } | SessionEvent::Closed { .. } => None,
+            SessionEvent::Closed { session, .. } => {
+                causes.fetches.retain(|(asked, _), _| asked != session);
+                None
+            }
+            SessionEvent::RangeUpdated { .. } => None,
         };
         cause.unwrap_or_else(Cause::here)
     }

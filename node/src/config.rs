@@ -135,12 +135,17 @@ pub(crate) struct TraceSettings {
 }
 
 impl TraceSettings {
-    fn of(args: &RecordArgs, file: Self) -> Self {
-        Self {
-            dir: args.dir.clone().or(file.dir),
-            compress: args.compress || file.compress,
-            listen: args.listen.or(file.listen),
+    fn of(args: &RecordArgs, file: Self) -> Result<Self> {
+        let listen = args.listen.or(file.listen);
+        if let Some(addr) = listen.filter(|addr| !addr.ip().is_loopback()) {
+            let text = format!(
+                "--trace-listen {addr}: a trace is shown to this machine alone, as at 127.0.0.1:{}",
+                addr.port()
+            );
+            return Err(Misuse(text).into());
         }
+        let compress = args.compress || file.compress;
+        Ok(Self { dir: args.dir.clone().or(file.dir), compress, listen })
     }
 }
 
@@ -177,7 +182,7 @@ impl Settings {
         if let Some(trigger) = args.sync_trigger.or(file.sync.trigger) {
             settings.sync.trigger = trigger;
         }
-        settings.trace = TraceSettings::of(&args.record, file.trace);
+        settings.trace = TraceSettings::of(&args.record, file.trace)?;
         Ok(settings)
     }
 
@@ -185,7 +190,7 @@ impl Settings {
     pub(crate) fn of_sync(args: &SyncArgs) -> Result<Self> {
         let file = read_file(args.common.config.as_deref())?;
         let mut settings = Self::of(&args.common, &file)?;
-        settings.trace = TraceSettings::of(&args.record, file.trace);
+        settings.trace = TraceSettings::of(&args.record, file.trace)?;
         Ok(settings)
     }
 

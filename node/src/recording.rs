@@ -6,7 +6,7 @@ use eyre::Result;
 use moorline_kit::Tracer;
 use moorline_trace::{FlightRecorder, Live, RecorderConfig, Recording};
 use moorline_trace_viewer::{Serving, serve_live};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{config::TraceSettings, node::CLIENT};
 
@@ -40,7 +40,11 @@ impl Recorded {
             ..RecorderConfig::new(CLIENT)
         };
         let (tracer, recording) = Recording::start(config)?;
-        tokio::spawn(write_when_asked(recording.flight_recorder()));
+        // before anything else runs: the signal ends a process that does not expect it
+        match signal(SignalKind::user_defined1()) {
+            Ok(asked) => drop(tokio::spawn(write_when_asked(asked, recording.flight_recorder()))),
+            Err(error) => tracing::warn!(%error, "SIGUSR1 cannot be had"),
+        }
         Ok(Self { tracer, recording, page })
     }
 
@@ -60,8 +64,7 @@ impl Recorded {
 }
 
 /// On SIGUSR1, as long as the recording goes on.
-async fn write_when_asked(flights: FlightRecorder) {
-    let Ok(mut asked) = signal(SignalKind::user_defined1()) else { return };
+async fn write_when_asked(mut asked: Signal, flights: FlightRecorder) {
     while asked.recv().await.is_some() {
         flights.write();
     }

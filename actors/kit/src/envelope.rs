@@ -38,13 +38,18 @@ impl<M> Envelope<M> {
     /// Handles the message at once: its place is freed, and whatever `work` tells is told because of
     /// it.
     pub fn handle<R>(self, work: impl FnOnce(M) -> R) -> R {
-        let (body, handling) = self.part();
+        let (body, handling) = self.take();
         handling.enter(|| work(body))
     }
 
     /// Takes the message out and frees its place. Its handling ends when the second part is dropped,
     /// which is for work that goes on after the handler.
     pub fn part(self) -> (M, Handling) {
+        self.handling.holds();
+        self.take()
+    }
+
+    fn take(self) -> (M, Handling) {
         let Self { body, handling, _permit } = self;
         if let Some(trail) = &handling.trail {
             trail.begin();
@@ -54,7 +59,7 @@ impl<M> Envelope<M> {
 
     /// Takes the message out and frees its place, and that is all there is to its handling.
     pub fn open(self) -> M {
-        self.part().0
+        self.take().0
     }
 
     /// The message itself, of one that could not be delivered.
@@ -67,8 +72,9 @@ impl<M> Envelope<M> {
         &self.body
     }
 
-    /// Its handling, of one that keeps its place for the time.
-    pub const fn handling(&self) -> &Handling {
+    /// Its handling, of one that keeps its place until it is dropped.
+    pub fn handling(&self) -> &Handling {
+        self.handling.holds();
         &self.handling
     }
 }
@@ -84,6 +90,12 @@ pub struct Handling {
 }
 
 impl Handling {
+    fn holds(&self) {
+        if let Some(trail) = &self.trail {
+            trail.holds();
+        }
+    }
+
     /// Does a part of it: whatever `work` tells is told because of the message.
     pub fn enter<R>(&self, work: impl FnOnce() -> R) -> R {
         match &self.trail {

@@ -51,6 +51,7 @@ impl<M: Traced + Send + 'static> Outlet<M> {
             self.waiting.push_back((Cause::here(), message));
         } else {
             tracing::warn!(port = self.port.name(), "the port stays full, a message is lost");
+            self.port.record_refusal(&Refused::Full(message));
         }
     }
 
@@ -63,7 +64,13 @@ impl<M: Traced + Send + 'static> Outlet<M> {
                     self.waiting.push_front((cause, message));
                     return;
                 }
-                Err(Refused::Closed(_)) => self.waiting.clear(),
+                Err(closed @ Refused::Closed(_)) => {
+                    self.port.record_refusal(&closed);
+                    while let Some((cause, message)) = self.waiting.pop_front() {
+                        let closed = Refused::Closed(message);
+                        cause.scope(|| self.port.record_refusal(&closed));
+                    }
+                }
             }
         }
     }

@@ -156,7 +156,8 @@ impl<M: Traced + Send + 'static> Port<M> {
         self.deliver(message, Permit::new(item, bytes))
     }
 
-    fn record_refusal(&self, refused: &Refused<M>) {
+    /// Records that a message was given back, or lost while it waited to be told again.
+    pub(crate) fn record_refusal(&self, refused: &Refused<M>) {
         let Some(trace) = &self.trace else { return };
         match refused {
             Refused::Full(message) => trace.refused(self.outside, message, RefusedBecause::Full),

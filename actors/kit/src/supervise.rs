@@ -136,7 +136,7 @@ impl Life {
             actor: self.name,
             incarnation: self.incarnation,
             id: trace::struck(),
-            note: panic.into(),
+            note: trace::short(panic.to_owned().into()).into(),
         });
     }
 

@@ -1,7 +1,7 @@
 //! The seam at which everything that is told leaves a record.
 //!
 //! A thread knows what is being handled on it; a port asks, and so knows the cause of whatever it is
-//! told. Nothing of this is on the way of a node that records nothing.
+//! told. With [`Tracer::OFF`] none of this is done.
 
 use std::{
     borrow::Cow,
@@ -135,8 +135,10 @@ impl BusyLanes {
     /// of the run.
     pub fn look(&self) -> impl Iterator<Item = (Lane, u64, u64)> {
         Lane::ALL.into_iter().zip(&self.0).filter_map(|(lane, busy)| {
-            let id = busy.id.load(Relaxed);
-            (id != 0).then(|| (lane, id, busy.since_ns.load(Relaxed)))
+            let (id, since_ns) = (busy.id.load(Relaxed), busy.since_ns.load(Relaxed));
+            // one that changed in between is not slow
+            let still = busy.id.load(Relaxed) == id;
+            (id != 0 && since_ns != 0 && still).then_some((lane, id, since_ns))
         })
     }
 
@@ -227,25 +229,33 @@ pub(crate) fn ring<R>(set_by: Cause, reason: &'static str, work: impl FnOnce() -
     let timer = TraceId { id, root };
     let began_ns = run.now_ns();
     run.record(began_ns, TraceEvent::Timer { to: lane, reason, timer, cause: set_by.id.id });
-    let inside = Inside::new(&run, lane, timer, true, began_ns);
-    let result = work();
-    let busy_ns = inside.elapsed_ns();
-    drop(inside);
-    run.record(
-        began_ns.saturating_add(busy_ns),
-        TraceEvent::Done {
+    let _rings = Rings { inside: Inside::new(&run, lane, timer, true, began_ns), reason };
+    work()
+}
+
+/// While a timer rings. Its record is written at the end, also of a panic.
+struct Rings<'a> {
+    inside: Inside<'a>,
+    reason: &'static str,
+}
+
+impl Drop for Rings<'_> {
+    fn drop(&mut self) {
+        let Inside { run, lane, id, since_ns, .. } = self.inside;
+        let busy_ns = self.inside.elapsed_ns();
+        let done = TraceEvent::Done {
             to: lane,
-            label: reason,
+            label: self.reason,
             id,
             port: None,
             depth: 0,
             wait_ns: 0,
             busy_ns,
             async_ns: 0,
-            panicked: false,
-        },
-    );
-    result
+            panicked: std::thread::panicking(),
+        };
+        run.record(since_ns.saturating_add(busy_ns), done);
+    }
 }
 
 /// A port, as its records name it.
@@ -296,6 +306,7 @@ impl TracedPort {
             left_ns: AtomicU64::new(0),
             busy_ns: AtomicU64::new(0),
             panicked: AtomicBool::new(false),
+            goes_on: AtomicBool::new(false),
         }
     }
 
@@ -319,7 +330,7 @@ impl TracedPort {
 /// Longest note, in characters.
 const NOTE_MAX: usize = 200;
 
-fn short(note: Cow<'static, str>) -> Cow<'static, str> {
+pub(crate) fn short(note: Cow<'static, str>) -> Cow<'static, str> {
     match note.char_indices().nth(NOTE_MAX) {
         Some((end, _)) => note.get(..end).unwrap_or_default().to_owned().into(),
         None => note,
@@ -338,6 +349,8 @@ pub(crate) struct Trail {
     left_ns: AtomicU64,
     busy_ns: AtomicU64,
     panicked: AtomicBool,
+    /// It goes on after the handler, so its end is not that of its last part.
+    goes_on: AtomicBool,
 }
 
 impl std::fmt::Debug for Trail {
@@ -350,6 +363,11 @@ impl Trail {
     /// As a cause of something that is told later.
     pub(crate) fn cause(&self) -> Cause {
         Cause { lane: Some(self.port.to), id: self.id, by_clock: false }
+    }
+
+    /// Notes that somebody holds on to it.
+    pub(crate) fn holds(&self) {
+        self.goes_on.store(true, Relaxed);
     }
 
     /// Notes that its handling has begun, if that is not known.
@@ -387,7 +405,7 @@ impl Trail {
         let busy_ns = self.busy_ns.load(Relaxed);
         let left_ns = self.left_ns.load(Relaxed);
         // what was handled in one go has no end beyond that
-        let in_one_go = left_ns != 0 && left_ns.saturating_sub(entered_ns) == busy_ns;
+        let in_one_go = left_ns != 0 && !self.goes_on.load(Relaxed);
         let now_ns = if in_one_go { left_ns } else { run.now_ns() };
         let done = TraceEvent::Done {
             to,

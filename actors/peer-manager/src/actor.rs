@@ -51,8 +51,10 @@ impl PeerManagerActor {
         for effect in self.effects.drain(..) {
             match effect {
                 Effect::Outcome(outcome) => {
-                    self.asked.remove(&outcome.id);
-                    self.fetched.tell(outcome);
+                    let asked = self.asked.remove(&outcome.id);
+                    // a clock or a lost session is not what a failure is about
+                    let cause = asked.filter(|_| outcome.result.is_err());
+                    cause.unwrap_or_else(Cause::here).scope(|| self.fetched.tell(outcome));
                 }
                 Effect::Command(command) => {
                     // whoever made room for a request is not why it is sent
@@ -133,7 +135,11 @@ impl Handler<Envelope<Lifecycle>> for PeerManagerActor {
     type Result = ();
 
     fn handle(&mut self, event: Envelope<Lifecycle>, ctx: &mut Context<Self>) {
-        event.handle(|event| self.step(Input::Lifecycle(event), ctx));
+        event.handle(|event| {
+            // its requests are forgotten without an outcome
+            self.asked.clear();
+            self.step(Input::Lifecycle(event), ctx);
+        });
     }
 }
 

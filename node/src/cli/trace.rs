@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum, builder::FalseyValueParser};
 use moorline_trace::{check::Within, follow::Key};
 
 /// What of a run is recorded, and who may look on.
@@ -12,7 +12,11 @@ pub(crate) struct RecordArgs {
     #[arg(long = "trace", env = "MOORLINE_TRACE", value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
     /// Compress the recording by zstd
-    #[arg(long = "trace-compress", env = "MOORLINE_TRACE_COMPRESS")]
+    #[arg(
+        long = "trace-compress",
+        env = "MOORLINE_TRACE_COMPRESS",
+        value_parser = FalseyValueParser::new()
+    )]
     pub(crate) compress: bool,
     /// Show the run while it goes on, to browsers on this machine, as in 127.0.0.1:8600
     #[arg(long = "trace-listen", env = "MOORLINE_TRACE_LISTEN", value_name = "IP:PORT")]

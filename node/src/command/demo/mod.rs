@@ -364,6 +364,9 @@ impl Demo {
             }
             None => None,
         };
+        if let (Err(_), Some(trace)) = (&outcome, &trace) {
+            terminal::say(&format!("what happened is in {}", trace.display()));
+        }
         outcome?;
         let datadir = DataDir::new(&self.place.dir.join("node"));
         let checked = check::compare(&datadir, &self.net)?;
