@@ -30,7 +30,7 @@ export async function openPage(browser, url, options = {}) {
   page.on('console', (message) => { if (message.type() === 'error' && !message.text().includes('404')) page.errors.push(message.text()); });
   await page.addInitScript(recordDrawing);
   await page.goto(url);
-  await page.waitForSelector('html[data-ready]', { timeout: 60000 });
+  await page.waitForSelector('html[data-ready]', { timeout: 15000 });
   await nextFrame(page);
   return page;
 }

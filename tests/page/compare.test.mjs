@@ -32,11 +32,13 @@ test('two recorded demos', { skip: withoutBinary }, async (t) => {
     });
     await t.test(`${name}: a block leads to its path in the first run`, async () => {
       const block = page.locator('#compare-blocks tbody tr').first();
-      const hops = Number(await block.locator('td').nth(4).textContent());
+      const carriers = Number(await block.locator('td').nth(4).textContent());
       await block.getByRole('button').click();
       await page.waitForSelector('#path-summary');
       const hash = await page.inputValue('#follow');
-      assert.equal(followed(hash, TRACE).hops, hops);
+      const { hops } = followed(hash, TRACE);
+      // A comparison counts rows that carry the hash; following also finds those whose run holds the block, and triggers.
+      assert.ok(carriers > 0 && carriers <= hops, `${carriers} of ${hops}`);
       assert.match(await page.textContent('#path-summary'), new RegExp(`: ${hops} hops,`));
       assert.deepEqual(page.errors, []);
     });

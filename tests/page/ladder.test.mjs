@@ -37,6 +37,7 @@ test('the ladder of a recorded demo', { skip: withoutBinary }, async (t) => {
     const labels = (await drawnOn(page)).texts.filter(({ text }) => /panic|refused|gen \d|[\u25b6\u21bb\u25a0]/.test(text));
     assert.ok(labels.some(({ text }) => text.includes('panic')));
     for (const one of labels) {
+      assert.ok(one.x + one.width <= box.width, `${one.text} is cut at the edge`);
       for (const other of labels) assert.ok(one === other || one.y !== other.y || one.x + one.width <= other.x || other.x + other.width <= one.x, `${one.text} over ${other.text}`);
     }
   });

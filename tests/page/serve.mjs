@@ -25,14 +25,13 @@ export async function serve({ blocks = 200, live = false, gapEvery } = {}) {
   const run = makeRun({ blocks, live, gapEvery });
   const columns = encodeRun(run);
   const { html, policy } = assemble();
-  let version = 1;
   const server = createServer((request, response) => {
     const path = request.url.split('?')[0];
     if (path === '/') response.writeHead(200, { 'content-type': 'text/html', 'content-security-policy': policy }).end(html);
     else if (path === '/columns') response.end(columns);
     else if (path === '/diff') response.end(JSON.stringify(makeDiff(run)));
     else if (path === '/page.html') response.end(assemble(columns.toString('base64')).html);
-    else if (path === '/changes') setTimeout(() => { version += 1; response.end(grown(run, version)); }, 100);
+    else if (path === '/changes') setTimeout(() => response.end(grown(run, Number(/version=(\d+)/.exec(request.url)?.[1] ?? 1) + 1)), 100);
     else response.writeHead(404).end();
   });
   await new Promise((ready) => { server.listen(0, '127.0.0.1', ready); });

@@ -314,20 +314,22 @@ function drawMarks(ctx, app, scene) {
     ctx.fillRect(x - 0.5, lane.y + 1, Math.max(1, weight), lane.tall - 2);
     seen.push({ mark, lane, x, weight });
   });
-  labelMarks(ctx, app, seen);
+  labelMarks(ctx, app, scene, seen);
 }
 
 // The weightiest are written first; what would lie over a label in its lane stays a line.
-function labelMarks(ctx, app, seen) {
+function labelMarks(ctx, app, scene, seen) {
   const { colours } = app;
   const taken = new Map();
   for (const { mark, lane, x, weight } of seen.sort((a, b) => b.weight - a.weight)) {
     const text = MARK_TEXT[mark.kind] + (mark.gen > 0 ? ` gen ${mark.gen}` : '');
-    const finish = x + 8 + ctx.measureText(text).width;
+    const wide = ctx.measureText(text).width + 8;
+    const start = x + wide > scene.width ? x - wide : x;
+    const finish = start + wide;
     const others = taken.get(lane.lane) ?? [];
-    if (others.some((other) => x < other.finish && finish > other.x)) continue;
-    taken.set(lane.lane, [...others, { x, finish }]);
-    label(ctx, app, text, x + 4, lane.y + lane.tall - 8, weight ? colours.bad : colours.muted);
+    if (others.some((other) => start < other.finish && finish > other.start)) continue;
+    taken.set(lane.lane, [...others, { start, finish }]);
+    label(ctx, app, text, start + 4, lane.y + lane.tall - 8, weight ? colours.bad : colours.muted);
   }
 }
 

@@ -20,6 +20,8 @@ import { formatMoment, formatSpan } from './text.js';
 
 const LEAST_SPAN_NS = 200;
 const RANKED_ROWS = 1000;
+// Nodes that run write something every few seconds; a recording that is over does not.
+const QUIET_NS = 30e9;
 
 const app = { view: readView(location.hash), selected: -1, paused: false, tabs: TABS, diff: null };
 
@@ -302,7 +304,7 @@ app.connected = (answered) => {
   let latest = model.first;
   for (let row = Math.max(0, model.rows - 512); row < model.rows; row += 1) latest = Math.max(latest, model.t[row]);
   const behind = Date.now() * 1e6 - model.t0_unix_ns - latest;
-  byId('lag').textContent = app.paused ? 'paused' : model.clock === 'real' ? `live, newest ${formatSpan(Math.max(0, behind))} ago` : 'live';
+  byId('lag').textContent = app.paused ? 'paused' : model.clock !== 'real' ? 'live' : behind > QUIET_NS ? `nothing new for ${formatSpan(behind)}` : `live, newest ${formatSpan(Math.max(0, behind))} ago`;
 };
 
 async function load() {
@@ -318,6 +320,9 @@ app.reload = async () => {
   app.model = indexRows(createModel(buffer));
   assignColours(app.model);
   const { model, view } = app;
+  // A saved page is what it was when it was saved.
+  if (app.embedded) model.live = false;
+  byId('pause').hidden = !model.live;
   if (view.from === null) { [view.from, view.until] = [model.first, model.last]; view.tail = model.live; }
   if (model.live && view.tail) [view.from, view.until] = [model.last - (view.until - view.from), model.last];
   locate();
