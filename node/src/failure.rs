@@ -24,7 +24,8 @@ pub(crate) fn sentence(error: &eyre::Report) -> String {
         }
         text.push_str(&cause);
     }
-    text.replace('\n', " ")
+    // names of files and answers of others may hold what a terminal obeys
+    text.replace('\n', " ").replace(char::is_control, "\u{fffd}")
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use moorline_trace::{
     export::{otlp, perfetto},
     follow::{Key, follow},
     load,
+    reader::segments,
     stats::stats,
 };
 use moorline_trace_viewer::{SnapshotArgs, TuiArgs, ViewArgs, snapshot, text, tui, view};
@@ -17,7 +18,9 @@ use serde::Serialize;
 
 use crate::{
     cli::{ExportForm, TraceArg, TraceCommand},
+    failure::Misuse,
     terminal,
+    whole_file::write_whole,
 };
 
 pub(crate) fn run(command: TraceCommand) -> Result<()> {
@@ -46,16 +49,21 @@ pub(crate) fn run(command: TraceCommand) -> Result<()> {
 fn read(path: &Path) -> Result<Model> {
     let loaded = load(path)?;
     for skipped in loaded.model.skipped() {
-        let (what, count) = (&skipped.what, skipped.count);
-        terminal::say(&format!(
-            "warning: skipped {what}, {count} times, first in line {} of {}",
-            skipped.place.line, skipped.place.file
-        ));
+        let times = if skipped.count == 1 { "once" } else { &format!("{} times", skipped.count) };
+        let place = match (&*skipped.place.file, skipped.place.line) {
+            ("", _) => String::new(),
+            (file, line) => format!(", first in line {line} of {file}"),
+        };
+        let text = format!("warning: skipped {}, {times}{place}", skipped.what);
+        terminal::say(&text::tame(&text));
+    }
+    if loaded.model.rows() == 0 && loaded.model.header().run.is_empty() {
+        bail!("{} is not a trace: it has neither a header nor messages", path.display());
     }
     let left_out = loaded.segments.left_out.len();
     if left_out > 0 {
         terminal::say(&format!(
-            "note: {} holds earlier runs too, in {left_out} files; name one of them to read it",
+            "note: {} holds other recordings too, in {left_out} files; name a file to read its run",
             path.display()
         ));
     }
@@ -80,7 +88,18 @@ fn serve_page(args: &ViewArgs) -> Result<()> {
     })
 }
 
+/// Refuses to write over what is read.
+fn keep_apart(trace: &Path, out: &Path) -> Result<()> {
+    let Ok(out_file) = out.canonicalize() else { return Ok(()) };
+    let files = segments(trace)?.files;
+    if files.iter().any(|file| file.canonicalize().is_ok_and(|file| file == out_file)) {
+        bail!(Misuse(format!("{} is the trace itself: name another file to write", out.display())));
+    }
+    Ok(())
+}
+
 fn write_page(source: &str, out: &Path) -> Result<()> {
+    keep_apart(Path::new(source), out)?;
     let written = snapshot(&SnapshotArgs { trace: source.into(), out: out.to_owned() })?;
     if written.trimmed_rows > 0 {
         terminal::say(&format!(
@@ -98,7 +117,7 @@ fn look_for_faults(trace: &TraceArg, within: Vec<moorline_trace::check::Within>)
     tell(trace, &findings, || text::findings(&findings))?;
     let wrong = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
     if wrong > 0 {
-        bail!("{wrong} of these are errors");
+        bail!("something is wrong: {wrong} of what is listed above must not be");
     }
     Ok(())
 }
@@ -113,13 +132,17 @@ fn show_hops(key: &Key, trace: &TraceArg) -> Result<()> {
 }
 
 fn export(form: ExportForm, trace: &Path, out: &Path) -> Result<()> {
+    keep_apart(trace, out)?;
     let model = read(trace)?;
     let cannot = || format!("cannot write {}", out.display());
-    let mut file = BufWriter::new(File::create(out).wrap_err_with(cannot)?);
-    match form {
-        ExportForm::Perfetto => perfetto(&model, &mut file),
-        ExportForm::Otlp => otlp(&model, &mut file),
-    }
-    .wrap_err_with(cannot)?;
-    std::io::Write::flush(&mut file).wrap_err_with(cannot)
+    let write = |path: &Path| {
+        let mut file = BufWriter::new(File::create(path).wrap_err_with(cannot)?);
+        match form {
+            ExportForm::Perfetto => perfetto(&model, &mut file),
+            ExportForm::Otlp => otlp(&model, &mut file),
+        }
+        .wrap_err_with(cannot)?;
+        std::io::Write::flush(&mut file).wrap_err_with(cannot)
+    };
+    write_whole(out, write)
 }

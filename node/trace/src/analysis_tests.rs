@@ -203,6 +203,42 @@ fn a_planted_lost_message_and_a_planted_gap_are_found() {
     assert_eq!((lost.severity, lost.row), (Severity::Warning, Some(5)));
 }
 
+fn told(id: u32, t: u64) -> String {
+    format!(r##"{{#Q,"t":{t},"k":"send","f":"node","to":"tree","m":"Lost","id":{id},"p":1}}"##)
+}
+
+#[test]
+fn a_message_that_a_stopped_actor_never_ended_is_lost_however_short_the_run() {
+    let stop = r##"{#Q,"t":900,"k":"stop","to":"tree","gen":0}"##.to_owned();
+    let found = check(&model(&[told(1, 10), stop]), &Checks::default());
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].severity, Severity::Error);
+    assert!(found[0].what.contains("is lost"), "{found:?}");
+    // without a stop nobody knows
+    let found = check(&model(&[told(1, 10)]), &Checks::default());
+    assert_eq!(found[0].severity, Severity::Info, "{found:?}");
+}
+
+#[test]
+fn a_panic_is_seen_behind_any_number_of_refusals() {
+    let refuse = |t: u64| {
+        format!(
+            r##"{{#Q,"t":{t},"k":"refuse","f":"node","to":"tree","m":"A","p":1,"why":"full"}}"##
+        )
+    };
+    let mut lines: Vec<_> = (0..=200_000).map(refuse).collect();
+    lines.push(r##"{#Q,"t":300000,"k":"panic","to":"tree","gen":0,"note":"boom"}"##.to_owned());
+    let (mut feed, mut model) = (Feed::new(), Model::new());
+    feed.begin_file("test.jsonl");
+    for (q, line) in lines.iter().enumerate() {
+        feed.push(line.replace("#Q", &format!("\"q\":{q}")).as_bytes());
+        feed.push(b"\n");
+    }
+    model.absorb(&feed.take());
+    let found = check(&model, &Checks::default());
+    assert!(found[0].what.contains("boom"), "{:?}", found[0]);
+}
+
 #[test]
 fn a_lost_message_without_a_gap_is_an_error() {
     let mut planted = lines();

@@ -170,7 +170,7 @@ fn marks(model: &Model, findings: &mut Vec<Finding>) {
 enum Fate {
     Lost,
     MaybeMissing,
-    LeftBehind,
+    Unfinished,
     Dropped,
 }
 
@@ -199,13 +199,12 @@ fn ends(model: &Model, lost_after_ns: u64, findings: &mut Vec<Finding>) {
         let fate = match *is {
             state::DROPPED => Fate::Dropped,
             state::IN_FLIGHT if starts => continue,
-            state::IN_FLIGHT if stopped.get(to).is_some_and(|stop| *stop as f64 >= t) => {
-                Fate::LeftBehind
-            }
-            state::IN_FLIGHT if t + lost_after_ns as f64 >= end => continue,
             state::IN_FLIGHT if last_gap_ns.is_some_and(|gap| gap as f64 >= t) => {
                 Fate::MaybeMissing
             }
+            // whatever is in a mailbox when its actor stops is dropped, and a record says so
+            state::IN_FLIGHT if stopped.get(to).is_some_and(|stop| *stop as f64 >= t) => Fate::Lost,
+            state::IN_FLIGHT if t + lost_after_ns as f64 >= end => Fate::Unfinished,
             state::IN_FLIGHT => Fate::Lost,
             _ => continue,
         };
@@ -225,10 +224,9 @@ fn ends(model: &Model, lost_after_ns: u64, findings: &mut Vec<Finding>) {
                     "{name} to {lane} has no end, which may be among the records that are missing"
                 ),
             ),
-            Fate::LeftBehind => (
-                Severity::Warning,
-                format!("{name} was in the mailbox of {lane} when that stopped"),
-            ),
+            Fate::Unfinished => {
+                (Severity::Info, format!("{name} to {lane} was not over when the trace ended"))
+            }
             Fate::Dropped => {
                 (Severity::Warning, format!("{name} to {lane} was dropped and never handled"))
             }
@@ -238,8 +236,33 @@ fn ends(model: &Model, lost_after_ns: u64, findings: &mut Vec<Finding>) {
     }
 }
 
-/// How many causes are walked up from a row at most.
-const MAX_WALK: usize = 100_000;
+/// How often effects are looked for again that stand before their causes.
+const MAX_PASSES: usize = 16;
+
+/// For each row, when the first of some rows that it led to was sent; infinity for never.
+fn soonest(model: &Model, is: impl Fn(usize) -> bool) -> Vec<f64> {
+    let columns = model.columns();
+    let mut soonest = vec![f64::INFINITY; model.rows()];
+    for _ in 0..MAX_PASSES {
+        let mut changed = false;
+        for row in (0..model.rows()).rev() {
+            let cause = columns.cause.get(row).and_then(|cause| usize::try_from(*cause).ok());
+            let below = soonest.get(row).copied().unwrap_or(f64::INFINITY);
+            let own = if is(row) { columns.t.get(row).copied() } else { None };
+            let first = below.min(own.unwrap_or(f64::INFINITY));
+            if let Some(above) = cause.and_then(|cause| soonest.get_mut(cause))
+                && first < *above
+            {
+                *above = first;
+                changed = true;
+            }
+        }
+        if !changed {
+            break;
+        }
+    }
+    soonest
+}
 
 fn follows(model: &Model, within: &Within, findings: &mut Vec<Finding>) {
     let columns = model.columns();
@@ -252,23 +275,10 @@ fn follows(model: &Model, within: &Within, findings: &mut Vec<Finding>) {
     };
     let at = |row: usize| columns.t.get(row).copied().unwrap_or_default();
     let limit = within.within_ns as f64;
-    let mut followed = vec![false; model.rows()];
-    for row in (0..model.rows()).filter(|row| is(&seconds, *row)) {
-        let mut above = row;
-        for _ in 0..MAX_WALK {
-            let cause = columns.cause.get(above).and_then(|cause| usize::try_from(*cause).ok());
-            let Some(cause) = cause.filter(|cause| at(row) - at(*cause) <= limit) else { break };
-            above = cause;
-            if is(&firsts, above)
-                && let Some(followed) = followed.get_mut(above)
-            {
-                *followed = true;
-            }
-        }
-    }
+    let soonest = soonest(model, |row| is(&seconds, row));
     let end = model.last_ns() as f64;
     let violates = |row: &usize| {
-        let followed = followed.get(*row).copied().unwrap_or_default();
+        let followed = soonest.get(*row).is_some_and(|second| second - at(*row) <= limit);
         // towards the end of the trace there was no time yet
         is(&firsts, *row) && followed == within.never && (followed || at(*row) + limit < end)
     };

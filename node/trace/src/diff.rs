@@ -109,35 +109,48 @@ impl Seen {
     }
 }
 
-/// Calls back with every row and every index of a hash that it has, its own or that of the cause it is about.
-fn each_hash(model: &Model, mut visit: impl FnMut(usize, u32)) {
+/// The row that a row is about the blocks of: itself, or the cause that it takes them from.
+fn source(model: &Model, row: usize) -> usize {
     let columns = model.columns();
-    for row in 0..model.rows() {
-        let mut about = row;
-        for _ in 0..64 {
-            let cause = columns.cause.get(about).and_then(|cause| usize::try_from(*cause).ok());
-            match cause {
-                Some(cause) if columns.inherits.get(about) == Some(&1) => about = cause,
-                _ => break,
-            }
-        }
-        let own = columns.hash.get(about).and_then(|hash| hash.checked_sub(1));
-        let list = columns.list_hash.get(columns.list(about)).unwrap_or_default();
-        let listed = list.iter().filter_map(|hash| hash.checked_sub(1));
-        for index in own.into_iter().chain(listed.filter(|index| Some(*index) != own)) {
-            visit(row, index);
+    let mut about = row;
+    for _ in 0..64 {
+        let cause = columns.cause.get(about).and_then(|cause| usize::try_from(*cause).ok());
+        match cause {
+            Some(cause) if columns.inherits.get(about) == Some(&1) => about = cause,
+            _ => break,
         }
     }
+    about
+}
+
+/// Indices of the hashes that a row has itself.
+fn hashes_of(model: &Model, row: usize) -> impl Iterator<Item = u32> {
+    let columns = model.columns();
+    let own = columns.hash.get(row).and_then(|hash| hash.checked_sub(1));
+    let list = columns.list_hash.get(columns.list(row)).unwrap_or_default();
+    let listed = list.iter().filter_map(|hash| hash.checked_sub(1));
+    own.into_iter().chain(listed.filter(move |index| Some(*index) != own))
 }
 
 fn seen(model: &Model) -> Vec<Seen> {
-    let mut seen = vec![Seen::NEVER; model.hashes().len()];
-    each_hash(model, |row, index| {
-        let Some(seen) = seen.get_mut(index as usize) else { return };
-        seen.from = seen.from.min(model.columns().t.get(row).copied().unwrap_or_default());
-        seen.until = seen.until.max(model.columns().end(row));
+    let columns = model.columns();
+    // first by source, then by hash: a thousand rows about a list of a thousand are gone through once
+    let mut by_source = vec![Seen::NEVER; model.rows()];
+    for row in 0..model.rows() {
+        let Some(seen) = by_source.get_mut(source(model, row)) else { continue };
+        seen.from = seen.from.min(columns.t.get(row).copied().unwrap_or_default());
+        seen.until = seen.until.max(columns.end(row));
         seen.hops = seen.hops.saturating_add(1);
-    });
+    }
+    let mut seen = vec![Seen::NEVER; model.hashes().len()];
+    for (row, of_source) in by_source.iter().enumerate().filter(|(_, seen)| seen.hops > 0) {
+        for index in hashes_of(model, row) {
+            let Some(seen) = seen.get_mut(index as usize) else { continue };
+            seen.from = seen.from.min(of_source.from);
+            seen.until = seen.until.max(of_source.until);
+            seen.hops = seen.hops.saturating_add(of_source.hops);
+        }
+    }
     seen
 }
 
@@ -192,13 +205,22 @@ fn blocks(models: [&Model; 2]) -> (Vec<BlockDiff>, u64) {
 }
 
 fn types(model: &Model, wanted: &BTreeSet<u32>) -> BTreeMap<u32, BTreeSet<String>> {
-    let mut types: BTreeMap<u32, BTreeSet<u16>> = BTreeMap::new();
-    each_hash(model, |row, index| {
-        if wanted.contains(&index) {
+    let is_wanted = |row: &usize| hashes_of(model, *row).any(|index| wanted.contains(&index));
+    let sources: BTreeSet<usize> = (0..model.rows()).filter(is_wanted).collect();
+    let mut by_source: BTreeMap<usize, BTreeSet<u16>> = BTreeMap::new();
+    for row in 0..model.rows() {
+        let source = source(model, row);
+        if sources.contains(&source) {
             let type_ = model.columns().type_.get(row).copied().unwrap_or_default();
-            types.entry(index).or_default().insert(type_);
+            by_source.entry(source).or_default().insert(type_);
         }
-    });
+    }
+    let mut types: BTreeMap<u32, BTreeSet<u16>> = BTreeMap::new();
+    for (source, of_source) in by_source {
+        for index in hashes_of(model, source).filter(|index| wanted.contains(index)) {
+            types.entry(index).or_default().extend(&of_source);
+        }
+    }
     let name = |type_: u16| model.types().get(usize::from(type_)).cloned().unwrap_or_default();
     types.into_iter().map(|(index, types)| (index, types.into_iter().map(name).collect())).collect()
 }

@@ -341,9 +341,8 @@ pub(crate) fn finish_lists(
 ) -> Result<(), LineError> {
     subject.run_len = run_len;
     subject.list_len = batch.list_at().saturating_sub(subject.list_at);
-    if subject.list_len as usize > MAX_LIST_ENTRIES.saturating_mul(2)
-        || run_len as usize > MAX_LIST_ENTRIES
-    {
+    let others = subject.list_len.saturating_sub(run_len);
+    if others.max(run_len) as usize > MAX_LIST_ENTRIES {
         return Err(LineError::LongList);
     }
     let above = u64::from(run_len).saturating_sub(1);

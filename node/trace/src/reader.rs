@@ -32,6 +32,9 @@ pub enum ReadError {
         /// Why.
         source: io::Error,
     },
+    /// A pipe, a device or a socket.
+    #[error("{0} is not a file; name a trace file (*.jsonl, *.jsonl.zst) or a directory of them")]
+    NoFile(PathBuf),
     /// A directory in which nothing was recorded.
     #[error(
         "{0} holds no trace: neither run-*.jsonl nor flight-*.jsonl; record one with `moorline node --trace DIR`"
@@ -57,7 +60,7 @@ pub struct Loaded {
     pub segments: Segments,
 }
 
-/// The files that make up a trace: the file itself, or the newest run of a directory; the newest flight recording when
+/// The files that make up a trace: the file itself, with the other segments of its run, or the newest run of a directory; the newest flight recording when
 /// it has no runs. Newest is by name, which begins with the moment.
 ///
 /// # Errors
@@ -65,19 +68,14 @@ pub struct Loaded {
 /// When there is nothing that could be read.
 pub fn segments(path: &Path) -> Result<Segments, ReadError> {
     let io = |source| ReadError::Io { path: path.to_owned(), source };
-    if !std::fs::metadata(path).map_err(io)?.is_dir() {
-        return Ok(Segments { files: vec![path.to_owned()], left_out: Vec::new() });
+    let kind = std::fs::metadata(path).map_err(io)?;
+    if kind.is_file() {
+        return of_file(path);
     }
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(io)?.take(MAX_FILES) {
-        let name = entry.map_err(io)?.file_name();
-        if let Some(name) = name.to_str().filter(|name| group(name).is_some()) {
-            names.push(name.to_owned());
-        }
+    if !kind.is_dir() {
+        return Err(ReadError::NoFile(path.to_owned()));
     }
-    names.sort();
-    // while a segment is being compressed both forms exist, and the plain one is whole
-    names.dedup_by(|later, earlier| later.strip_suffix(".zst") == Some(earlier));
+    let names = names(path).map_err(io)?;
     let of = |prefix| {
         names.iter().filter_map(|name| group(name)).filter(move |group| group.starts_with(prefix))
     };
@@ -88,6 +86,40 @@ pub fn segments(path: &Path) -> Result<Segments, ReadError> {
     let (files, left_out): (Vec<_>, Vec<_>) =
         names.into_iter().partition(|name| group(name) == Some(&newest));
     Ok(Segments { files: files.iter().map(|name| path.join(name)).collect(), left_out })
+}
+
+/// Names of the recordings in a directory, in order.
+fn names(dir: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir)?.take(MAX_FILES) {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str().filter(|name| group(name).is_some()) else { continue };
+        // what is no file would be waited for
+        if std::fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_file()) {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort();
+    // while a segment is being compressed both forms exist, and the plain one is whole
+    names.dedup_by(|later, earlier| later.strip_suffix(".zst") == Some(earlier));
+    Ok(names)
+}
+
+/// A file, or the whole run when it is a segment of one.
+fn of_file(path: &Path) -> Result<Segments, ReadError> {
+    let alone = Segments { files: vec![path.to_owned()], left_out: Vec::new() };
+    let name = path.file_name().and_then(|name| name.to_str());
+    let Some(run) = name.and_then(group).filter(|run| run.starts_with("run-")) else {
+        return Ok(alone);
+    };
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let dir = parent.unwrap_or_else(|| Path::new("."));
+    // a directory that cannot be listed may still hold a file that can be read
+    let Ok(mut names) = names(dir) else { return Ok(alone) };
+    names.retain(|name| group(name) == Some(run));
+    let files: Vec<_> = names.iter().map(|name| dir.join(name)).collect();
+    Ok(if files.is_empty() { alone } else { Segments { files, left_out: Vec::new() } })
 }
 
 /// What the files of one run have in common: the name up to the number of the segment.
@@ -171,5 +203,40 @@ fn copy(mut source: impl Read, sink: &mut impl FnMut(&[u8]) -> bool) -> io::Resu
         if !sink(buffer.get(..read).unwrap_or_default()) {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dir_with(names: &[&str]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        names.iter().for_each(|name| std::fs::write(dir.path().join(name), "").unwrap());
+        dir
+    }
+
+    fn names_of(segments: &Segments) -> Vec<String> {
+        let name = |file: &PathBuf| file.file_name().unwrap().to_string_lossy().into_owned();
+        segments.files.iter().map(name).collect()
+    }
+
+    #[test]
+    fn a_named_segment_stands_for_its_run() {
+        let dir =
+            dir_with(&["run-1-0.jsonl", "run-1-1.jsonl", "run-2-0.jsonl", "flight-3-x.jsonl"]);
+        let whole = segments(&dir.path().join("run-1-1.jsonl")).unwrap();
+        assert_eq!(names_of(&whole), ["run-1-0.jsonl", "run-1-1.jsonl"]);
+        assert_eq!(names_of(&segments(dir.path()).unwrap()), ["run-2-0.jsonl"]);
+        let flight = segments(&dir.path().join("flight-3-x.jsonl")).unwrap();
+        assert_eq!(names_of(&flight), ["flight-3-x.jsonl"]);
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let dir = dir_with(&["run-1-0.jsonl"]);
+        std::fs::create_dir(dir.path().join("run-2-0.jsonl")).unwrap();
+        assert_eq!(names_of(&segments(dir.path()).unwrap()), ["run-1-0.jsonl"]);
+        assert!(matches!(segments(Path::new("/dev/null")), Err(ReadError::NoFile(_))));
     }
 }

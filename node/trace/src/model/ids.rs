@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 
-/// How far ahead of the highest id so far an id may be to be kept in the dense part.
-const REACH: u64 = 1 << 20;
+/// How far the first id may be from the lowest, and the dense part's length beside what its ids account for.
+const REACH: u64 = 1 << 16;
+
+/// Places of the dense part for each id: some ids belong to no row.
+const SPREAD: u64 = 16;
 
 /// Ids are given one after another, so nearly all of them fit a list; the rest, an attacker's choice, are in a tree.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ids {
     first: Option<u64>,
     dense: Vec<u32>,
+    known: u64,
     far: BTreeMap<u64, u32>,
 }
 
@@ -33,8 +37,9 @@ impl Ids {
     /// Notes the row of an id that was not noted before.
     pub(super) fn put(&mut self, id: u64, row: u32) {
         // records of several threads are a little out of order, so leave room below
-        let first = *self.first.get_or_insert(id.saturating_sub(REACH / 64));
-        let room = (self.dense.len() as u64).saturating_add(REACH);
+        let first = *self.first.get_or_insert(id.saturating_sub(REACH / 4));
+        self.known = self.known.saturating_add(1);
+        let room = self.known.saturating_mul(SPREAD).saturating_add(REACH);
         let index = id.checked_sub(first).filter(|index| *index < room);
         let Some(index) = index.and_then(|index| usize::try_from(index).ok()) else {
             self.far.insert(id, row);
@@ -46,5 +51,20 @@ impl Ids {
         if let Some(slot) = self.dense.get_mut(index) {
             *slot = row;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_far_apart_take_no_room_between_them() {
+        let mut ids = Ids::default();
+        for row in 0..1_000_u32 {
+            ids.put(u64::from(row).wrapping_mul((1 << 20) - 1), row);
+        }
+        assert!(ids.dense.len() < 1 << 17, "{}", ids.dense.len());
+        assert!((0..1_000).all(|row| ids.get(u64::from(row) * ((1 << 20) - 1)) == Some(row)));
     }
 }

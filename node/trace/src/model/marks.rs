@@ -1,11 +1,11 @@
 //! Moments that a viewer marks.
 
 use crate::{
-    batch::UnexplainedGap,
+    batch::{Batch, UnexplainedGap},
     line::{Event, Kind},
 };
 
-use super::NO_LANE;
+use super::{MAX_MARKS, Model, NO_LANE, cut};
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,6 +27,10 @@ pub enum MarkKind {
 }
 
 impl MarkKind {
+    pub(super) const fn is_frequent(self) -> bool {
+        matches!(self, Self::Refuse | Self::Slow)
+    }
+
     /// Its name, such as `panic`.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -114,5 +118,35 @@ impl Mark {
             since_ns: gap.since_ns,
             until_ns: gap.until_ns,
         }
+    }
+}
+
+impl Model {
+    pub(super) fn mark_event(&mut self, event: &Event, batch: &Batch) {
+        let lane = self.lane(batch.bytes(event.to));
+        let from = self.lane(batch.bytes(event.from));
+        let words: Vec<_> = [event.why, event.name, event.note]
+            .into_iter()
+            .filter(|text| !text.is_empty())
+            .map(|text| cut(batch.bytes(text)))
+            .collect();
+        let note = words.join(": ");
+        let Some(mark) = Mark::of(event, lane, from, note) else { return };
+        self.mark(mark);
+    }
+
+    pub(super) fn mark(&mut self, mark: Mark) {
+        // refusals come by the thousand, and must not leave panics without a place
+        let frequent = mark.kind.is_frequent();
+        let others = self.marks.len().saturating_sub(self.frequent_marks);
+        let (of_its_kind, what) = match frequent {
+            true => (self.frequent_marks, "a refusal or a slow handling after the first 200,000"),
+            false => (others, "a mark (a panic, a gap, a restart) after the first 200,000"),
+        };
+        if of_its_kind >= MAX_MARKS {
+            return self.skip_here(what);
+        }
+        self.frequent_marks = self.frequent_marks.saturating_add(usize::from(frequent));
+        self.marks.push(mark);
     }
 }

@@ -38,10 +38,12 @@ pub const MAX_PEERS: u32 = 1 << 20;
 pub const MAX_NOTES: u32 = 1 << 20;
 /// The most bytes of all notes together.
 pub const MAX_NOTES_BYTES: usize = 64 << 20;
-/// The most marks; later ones are only counted.
+/// The most marks of refusals and slow handlings, and the most of all others; later ones are only counted.
 pub const MAX_MARKS: usize = 200_000;
+/// The greatest id: a page keeps ids as numbers of 64-bit floating point.
+const MAX_ID: u64 = 1 << 53;
 /// The most rows.
-pub const MAX_ROWS: usize = 1 << 30;
+pub const MAX_ROWS: usize = 100_000_000;
 /// The most records that wait for the row that they are about.
 const MAX_WAITING: usize = 1 << 18;
 
@@ -90,6 +92,7 @@ pub struct Model {
     ports: BTreeMap<u16, PortInfo>,
     hashes: Hashes,
     marks: Vec<Mark>,
+    frequent_marks: usize,
     skipped: Vec<Skipped>,
     gaps: Vec<UnexplainedGap>,
     ids: Ids,
@@ -127,6 +130,7 @@ impl Model {
             ports: BTreeMap::new(),
             hashes: Hashes::default(),
             marks: Vec::new(),
+            frequent_marks: 0,
             skipped: Vec::new(),
             gaps: Vec::new(),
             ids: Ids::default(),
@@ -183,6 +187,7 @@ impl Model {
         self.keep_notes();
         let oldest = self.columns.t.iter().copied().fold(f64::INFINITY, f64::min);
         self.marks.retain(|mark| mark.t_ns as f64 >= oldest);
+        self.frequent_marks = self.marks.iter().filter(|mark| mark.kind.is_frequent()).count();
         self.ids = Ids::default();
         for (row, id) in (0_u32..).zip(&self.columns.id) {
             self.ids.put(*id as u64, row);
@@ -232,7 +237,9 @@ impl Model {
         if name.is_empty() {
             return NO_LANE;
         }
-        number_or_other(&mut self.lanes, name, MAX_LANES.into()).try_into().unwrap_or(NO_LANE)
+        number_or_other(&mut self.lanes, cut(name).as_bytes(), MAX_LANES.into())
+            .try_into()
+            .unwrap_or(NO_LANE)
     }
 
     fn event(&mut self, event: &Event, batch: &Batch) {
@@ -261,35 +268,15 @@ impl Model {
         }
     }
 
-    fn mark_event(&mut self, event: &Event, batch: &Batch) {
-        let lane = self.lane(batch.bytes(event.to));
-        let from = self.lane(batch.bytes(event.from));
-        let words: Vec<_> = [event.why, event.name, event.note]
-            .into_iter()
-            .filter(|text| !text.is_empty())
-            .map(|text| cut(batch.bytes(text)))
-            .collect();
-        let note = words.join(": ");
-        let Some(mark) = Mark::of(event, lane, from, note) else { return };
-        self.mark(mark);
-    }
-
-    fn mark(&mut self, mark: Mark) {
-        if self.marks.len() < MAX_MARKS {
-            self.marks.push(mark);
-        } else {
-            self.skip_here(
-                "a mark (a panic, a gap, a slow handling, a refusal) after the first 200,000",
-            );
-        }
-    }
-
     fn row(&mut self, event: &Event, batch: &Batch) {
         if self.ids.get(event.id).is_some() {
             return self.skip_here("a row with an id that was there before");
         }
+        if event.id > MAX_ID {
+            return self.skip_here("a row with an id above 2^53");
+        }
         if self.rows() >= MAX_ROWS {
-            return self.skip_here("a row after the first 2^30");
+            return self.skip_here("a row after the first 100,000,000");
         }
         let row = u32::try_from(self.rows()).unwrap_or(u32::MAX);
         let from = self.lane(batch.bytes(event.from));
