@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -137,7 +137,9 @@ pub(crate) struct TraceSettings {
 impl TraceSettings {
     fn of(args: &RecordArgs, file: Self) -> Result<Self> {
         let listen = args.listen.or(file.listen);
-        if let Some(addr) = listen.filter(|addr| !addr.ip().is_loopback()) {
+        if let Some(addr) = listen.filter(|addr| {
+            ![IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()].contains(&addr.ip())
+        }) {
             let text = format!(
                 "--trace-listen {addr}: a trace is shown to this machine alone, as at 127.0.0.1:{}",
                 addr.port()

@@ -54,7 +54,7 @@ pub enum ViewerError {
         url: String,
     },
     /// The page would be served to others.
-    #[error("{addr} is not an address of this machine alone: choose one such as 127.0.0.1:{port}", port = addr.port())]
+    #[error("a trace is not shown at {addr}, but to this machine alone: listen on 127.0.0.1:{port}", port = addr.port())]
     NotLoopback {
         /// The address asked for.
         addr: SocketAddr,

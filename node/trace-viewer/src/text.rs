@@ -76,10 +76,7 @@ fn table(head: &[&str], rows: &[Vec<String>]) -> String {
         text.push_str(line.trim_end());
         text.push('\n');
     }
-    let more = rows.len().saturating_sub(ROWS_MAX);
-    if more > 0 {
-        let _ = writeln!(text, "... and {more} more");
-    }
+    text.push_str(&more(rows.len(), ROWS_MAX));
     text
 }
 
@@ -185,11 +182,16 @@ pub fn followed(model: &Model, followed: &Followed) -> String {
     if followed.hops.is_empty() {
         return "nothing in this trace names it\n".to_owned();
     }
-    let hops: Vec<Vec<String>> =
-        (0..followed.hops.len()).map(|hop| hop_cells(model, followed, hop)).collect();
+    let hops: Vec<Vec<String>> = (0..followed.hops.len())
+        .take(ROWS_MAX)
+        .map(|hop| hop_cells(model, followed, hop))
+        .collect();
+    // the sum has the last row
+    let steps_max = ROWS_MAX.saturating_sub(1);
     let path: Vec<Vec<String>> = followed
         .path
         .iter()
+        .take(steps_max)
         .map(|step| {
             let row = followed.hops.get(step.hop).map(|hop| hop.row);
             let name = row.map(|row| tame(model.type_name(row))).unwrap_or_default();
@@ -200,10 +202,20 @@ pub fn followed(model: &Model, followed: &Followed) -> String {
     [
         format!("{} hops\n\n", followed.hops.len()),
         table(&["message", "hop", "from", "to", "at", "parent", "via", "wait", "busy"], &hops),
+        more(followed.hops.len(), ROWS_MAX),
         "\nthe critical path\n\n".to_owned(),
         table(&["message", "queue", "handling", "others", "network", "async", "total"], &path),
+        more(followed.path.len(), steps_max),
     ]
     .concat()
+}
+
+/// What to say of rows that are not shown.
+fn more(rows: usize, shown: usize) -> String {
+    match rows.saturating_sub(shown) {
+        0 => String::new(),
+        more => format!("... and {more} more\n"),
+    }
 }
 
 fn hop_cells(model: &Model, followed: &Followed, index: usize) -> Vec<String> {

@@ -35,6 +35,12 @@ fn refusal(request: &Request, port: u16) -> Option<Response> {
         let text = "this name is not one of the viewer's: open it as 127.0.0.1 or localhost\n";
         return Some((StatusCode::MISDIRECTED_REQUEST, text).into_response());
     }
+    // another page may link to this one, and neither start a download nor take the places of readers
+    let asker = request.headers().get("sec-fetch-site");
+    if asker.is_some_and(|site| site == "cross-site") && request.uri().path() != "/" {
+        let text = "another site asks: open the viewer itself\n";
+        return Some((StatusCode::FORBIDDEN, text).into_response());
+    }
     if request.method() != Method::GET {
         let allow = [(header::ALLOW, "GET")];
         let text = "the viewer is read-only: GET is all it answers\n";
@@ -56,6 +62,7 @@ fn names_this_machine(headers: &HeaderMap, uri: &Uri, port: u16) -> bool {
 }
 
 fn is_ours(host: &str, port: u16) -> bool {
+    let host = &*host.to_ascii_lowercase();
     LOCAL_NAMES.iter().any(|name| {
         let Some(rest) = host.strip_prefix(name) else { return false };
         match rest.strip_prefix(':') {

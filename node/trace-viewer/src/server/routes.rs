@@ -87,7 +87,7 @@ async fn index(State(site): State<Arc<Site>>) -> Html<String> {
 
 async fn columns(State(site): State<Arc<Site>>) -> Response {
     let encoder = Encoder::whole(&site.watched, &site.watched.look());
-    binary(site, encoder)
+    binary(site, encoder, None)
 }
 
 #[derive(Deserialize)]
@@ -97,7 +97,7 @@ struct Held {
 }
 
 async fn changes(State(site): State<Arc<Site>>, Query(held): Query<Held>) -> Response {
-    let Ok(_place) = site.polls.clone().try_acquire_owned() else {
+    let Ok(place) = site.polls.clone().try_acquire_owned() else {
         return busy("too many pages wait for changes: close some\n");
     };
     let mut changed = site.watched.subscribe();
@@ -105,12 +105,14 @@ async fn changes(State(site): State<Arc<Site>>, Query(held): Query<Held>) -> Res
         let look = site.watched.look();
         (look.generation(), look.model().version()) != (held.generation, held.version)
     };
-    if is_new() || tokio::time::timeout(POLL_WAIT, changed.changed()).await.is_ok() {
-        tokio::time::sleep(POLL_GATHER).await;
+    if !is_new() && tokio::time::timeout(POLL_WAIT, changed.changed()).await.is_err() {
+        // the names of a big trace are megabytes, and would be sent every second for nothing
+        return StatusCode::NO_CONTENT.into_response();
     }
+    tokio::time::sleep(POLL_GATHER).await;
     let encoder =
         Encoder::changes(&site.watched, &site.watched.look(), held.generation, held.version);
-    binary(site, encoder)
+    binary(site, encoder, Some(place))
 }
 
 async fn diff(State(site): State<Arc<Site>>) -> Response {
@@ -176,14 +178,15 @@ async fn next_piece(mut this: Download) -> Option<(io::Result<Bytes>, Download)>
     Some((Ok(text.into()), this))
 }
 
-fn binary(site: Arc<Site>, encoder: Encoder) -> Response {
-    let pieces = stream::unfold(Some((site, encoder)), |state| async {
-        let (site, mut encoder) = state?;
+/// Sends what is encoded. A place is kept until all of it is sent.
+fn binary(site: Arc<Site>, encoder: Encoder, place: Option<OwnedSemaphorePermit>) -> Response {
+    let pieces = stream::unfold(Some((site, encoder, place)), |state| async {
+        let (site, mut encoder, place) = state?;
         // between two pieces the others have their turn
         tokio::task::yield_now().await;
         let chunk = encoder.next_chunk(&site.watched.look());
         match chunk {
-            Ok(Some(chunk)) => Some((Ok(Bytes::from(chunk)), Some((site, encoder)))),
+            Ok(Some(chunk)) => Some((Ok(Bytes::from(chunk)), Some((site, encoder, place)))),
             Ok(None) => None,
             Err(renumbered) => Some((Err(io::Error::other(renumbered)), None)),
         }
@@ -216,6 +219,8 @@ fn file_events(source: Source, place: OwnedSemaphorePermit) -> Option<Body> {
         let _place = place;
         source.run(&mut |piece| match piece {
             Piece::Bytes(bytes) => pieces.blocking_send(Bytes::copy_from_slice(bytes)).is_ok(),
+            // the last line of the file before may be torn, and a reader skips an empty one
+            Piece::File(_) => pieces.blocking_send(Bytes::from_static(b"\n")).is_ok(),
             _ => !pieces.is_closed(),
         });
     };
