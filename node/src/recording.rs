@@ -23,6 +23,9 @@ impl Recorded {
     /// Starts to record. Without a directory the last records are kept in memory, and written to
     /// `flights` when an actor panics or a signal asks for it.
     pub(crate) fn start(settings: &TraceSettings, flights: &Path) -> Result<Self> {
+        if settings.compress && settings.dir.is_none() {
+            tracing::warn!("--trace-compress does nothing without --trace");
+        }
         let (live, page) = match settings.listen {
             Some(addr) => {
                 let (sender, page) = serve_live(addr)?;

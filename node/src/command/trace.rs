@@ -47,6 +47,10 @@ pub(crate) fn run(command: TraceCommand) -> Result<()> {
 
 /// Reads a trace, and says what of it cannot be read.
 fn read(path: &Path) -> Result<Model> {
+    if path.to_string_lossy().starts_with("http://") {
+        let text = "only view and tui read a running node; this reads a file or a directory";
+        bail!(Misuse(text.to_owned()));
+    }
     let loaded = load(path)?;
     for skipped in loaded.model.skipped() {
         let times = if skipped.count == 1 { "once" } else { &format!("{} times", skipped.count) };
@@ -63,7 +67,7 @@ fn read(path: &Path) -> Result<Model> {
     let left_out = loaded.segments.left_out.len();
     if left_out > 0 {
         terminal::say(&format!(
-            "note: {} holds other recordings too, in {left_out} files; name a file to read its run",
+            "note: {} holds other recordings too ({left_out} of its files); name a file to read its run",
             path.display()
         ));
     }
@@ -100,7 +104,9 @@ fn keep_apart(trace: &Path, out: &Path) -> Result<()> {
 
 fn write_page(source: &str, out: &Path) -> Result<()> {
     keep_apart(Path::new(source), out)?;
-    let written = snapshot(&SnapshotArgs { trace: source.into(), out: out.to_owned() })?;
+    let written = write_whole(out, |path| {
+        Ok(snapshot(&SnapshotArgs { trace: source.into(), out: path.to_owned() })?)
+    })?;
     if written.trimmed_rows > 0 {
         terminal::say(&format!(
             "note: the first {} messages are left out: a page holds {}",

@@ -1,14 +1,21 @@
-// The critical path: the chain of parents of the last hop that says that something is on disk, and where its time went.
+// The critical path: the chain of parents of the last hop that says that a block is on disk, and where its time went.
 
 import { STATE } from './decode.js';
 
-/** The last hop that says that something is on disk; without one, the hop that ended last. -1 for no hops. */
-export function lastToEnd(model, hops) {
+// A header that is on disk is no block yet.
+function isOnDisk(model, mask, row) {
+  if (!model.types[model.type[row]].endsWith('::Persisted')) return false;
+  const { parent } = parentHop(model, mask, row);
+  return parent >= 0 && /::(Bodies|Canonical)$/.test(model.types[model.type[parent]]);
+}
+
+/** The last hop that says that a block is on disk; without one, the hop that ended last. -1 for no hops. */
+export function lastToEnd(model, { hops, mask }) {
   let best = -1;
   let bestRank = -1;
   for (const row of hops) {
     const ended = model.state[row] !== STATE.inFlight;
-    const rank = (model.types[model.type[row]].endsWith('::Persisted') ? 2 : 0) + (ended ? 1 : 0);
+    const rank = (isOnDisk(model, mask, row) ? 2 : 0) + (ended ? 1 : 0);
     if (rank > bestRank || (rank === bestRank && model.end[row] > model.end[best])) { best = row; bestRank = rank; }
   }
   return best;
@@ -36,7 +43,7 @@ export const PARTS = ['queue', 'handling', 'asynchronous', 'network', 'others'];
 export function criticalPath(model, followed) {
   const chain = [];
   const seen = new Set();
-  for (let row = lastToEnd(model, followed.hops); row >= 0 && !seen.has(row);) {
+  for (let row = lastToEnd(model, followed); row >= 0 && !seen.has(row);) {
     seen.add(row);
     const { parent, via } = parentHop(model, followed.mask, row);
     chain.push({ row, via });

@@ -199,9 +199,10 @@ pub fn followed(model: &Model, followed: &Followed) -> String {
         })
         .chain(std::iter::once(step_cells("all".to_owned(), &followed.sum)))
         .collect();
+    let head = ["message", "hop", "from", "to", "at", "parent", "via", "wait", "busy", "note"];
     [
-        format!("{} hops\n\n", followed.hops.len()),
-        table(&["message", "hop", "from", "to", "at", "parent", "via", "wait", "busy"], &hops),
+        format!("{} hops; {}\n\n", followed.hops.len(), state(model, followed)),
+        table(&head, &hops),
         more(followed.hops.len(), ROWS_MAX),
         "\nthe critical path\n\n".to_owned(),
         table(&["message", "queue", "handling", "others", "network", "async", "total"], &path),
@@ -235,7 +236,24 @@ fn hop_cells(model: &Model, followed: &Followed, index: usize) -> Vec<String> {
         hop.via.to_string(),
         time(&columns.wait),
         time(&columns.busy),
+        tame(model.note(hop.row)),
     ]
+}
+
+/// Whether what is followed has come to its end.
+fn state(model: &Model, followed: &Followed) -> String {
+    let at = |row: usize| duration(model.columns().t.get(row).copied().unwrap_or(f64::NAN));
+    let hop = |index: usize| followed.hops.get(index).map(|hop| hop.row);
+    if let Some(row) = followed.on_disk.and_then(hop) {
+        return format!("on disk at {}", at(row));
+    }
+    match followed.hops.last() {
+        Some(last) => {
+            let name = tame(model.type_name(last.row));
+            format!("nothing says that it is on disk; the last was {name} at {}", at(last.row))
+        }
+        None => String::new(),
+    }
 }
 
 fn step_cells(name: String, step: &Step) -> Vec<String> {
@@ -258,13 +276,15 @@ pub fn followed_json(model: &Model, followed: &Followed) -> Value {
         .map(|hop| {
             json!({
                 "row": hop.row, "type": model.type_name(hop.row), "parent": hop.parent,
-                "via": hop.via, "names_key": hop.names_key,
+                "via": hop.via, "names_key": hop.names_key, "note": model.note(hop.row),
+                "bad": model.columns().bad.get(hop.row) == Some(&1),
                 "t_ns": model.columns().t.get(hop.row), "end_ns": model.columns().end(hop.row),
             })
         })
         .collect();
     let path: Vec<Value> = followed.path.iter().map(step_json).collect();
-    json!({"hops": hops, "path": path, "sum": step_json(&followed.sum)})
+    let sum = step_json(&followed.sum);
+    json!({"hops": hops, "path": path, "sum": sum, "on_disk": followed.on_disk})
 }
 
 fn step_json(step: &Step) -> Value {

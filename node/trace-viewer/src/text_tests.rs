@@ -99,22 +99,27 @@ fn what_was_followed_is_its_hops_and_the_split_of_the_critical_path() {
     let model = model(BODY);
     assert_eq!(
         followed(&model, &follow(&model, &"7".parse().unwrap())),
-        r"3 hops
+        r"3 hops; nothing says that it is on disk; the last was StoreOutcome::Persisted at 2.6 ms
 
-message                  hop  from        to         at  parent  via    wait    busy
+message                  hop  from        to         at  parent  via    wait    busy  note
 NewPayload                 0  engine-api  tree   1.0 us       -    0  500 ns  2.5 us
 Persist                    1  tree        store  3.0 us       0    0  1.0 us  2.0 us
 StoreOutcome::Persisted    2  store       tree   2.6 ms       1    0       -       -
 
 the critical path
 
-message                   queue  handling  others  network   async   total
-NewPayload               500 ns    1.5 us    0 ns     0 ns    0 ns  2.0 us
-Persist                  1.0 us    2.0 us    0 ns     0 ns  2.6 ms  2.6 ms
-StoreOutcome::Persisted    0 ns      0 ns    0 ns     0 ns    0 ns    0 ns
-all                      1.5 us    3.5 us    0 ns     0 ns  2.6 ms  2.6 ms
+message      queue  handling  others  network   async   total
+NewPayload  500 ns    1.5 us    0 ns     0 ns    0 ns  2.0 us
+Persist     1.0 us    2.0 us    0 ns     0 ns  3.0 ms  3.0 ms
+all         1.5 us    3.5 us    0 ns     0 ns  3.0 ms  3.0 ms
 "
     );
+    // what is on disk is a body, and not only what led to it
+    let bodies = BODY.replace(r#""m":"Persist""#, r#""m":"Persist::Bodies""#);
+    let model = self::model(&bodies);
+    let text = followed(&model, &follow(&model, &"7".parse().unwrap()));
+    assert!(text.starts_with("3 hops; on disk at 2.6 ms\n"), "{text}");
+    assert!(text.contains("\nStoreOutcome::Persisted    0 ns"), "{text}");
     let none = follow(&model, &"8".parse().unwrap());
     assert_eq!(followed(&model, &none), "nothing in this trace names it\n");
 }

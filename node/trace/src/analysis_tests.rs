@@ -265,8 +265,9 @@ fn what_must_follow_is_looked_for_among_what_was_caused() {
     assert_eq!(violations("Head then Persist in 90us"), [Some(0)]);
     assert_eq!(violations("Head never Persist in 110us"), [Some(0)]);
     assert_eq!(violations("Head never Persist in 90us"), []);
-    // the other branch was kept within that time, but not because of the fetch
-    assert_eq!(violations("Fetch then Nothing in 100us"), [Some(2)]);
+    // a name that no message has is told, and not only that it did not follow
+    assert_eq!(violations("Fetch then Nothing in 100us"), [None, Some(2)]);
+    assert_eq!(violations("Nothing then Fetch in 100us"), [None]);
     for wrong in [
         "A then B",
         "A then B in 2",

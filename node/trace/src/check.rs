@@ -109,6 +109,9 @@ pub fn check(model: &Model, checks: &Checks) -> Vec<Finding> {
     gaps(model, &mut findings);
     marks(model, &mut findings);
     ends(model, checks.lost_after_ns, &mut findings);
+    failures(model, &mut findings);
+    unanswered(model, &mut findings);
+    whole(model, &mut findings);
     for within in &checks.within {
         follows(model, within, &mut findings);
     }
@@ -127,6 +130,81 @@ pub fn check(model: &Model, checks: &Checks) -> Vec<Finding> {
     }
     findings.sort_by(|a, b| b.severity.cmp(&a.severity).then(a.t_ns.total_cmp(&b.t_ns)));
     findings
+}
+
+/// Messages that tell of a failure, with what they say.
+fn failures(model: &Model, findings: &mut Vec<Finding>) {
+    let columns = model.columns();
+    let mut groups: BTreeMap<(u16, &str), (u64, usize)> = BTreeMap::new();
+    for (row, bad) in columns.bad.iter().enumerate() {
+        let panicked = columns.state.get(row) == Some(&state::PANICKED);
+        if *bad == 1 && !panicked {
+            let type_ = columns.type_.get(row).copied().unwrap_or_default();
+            let (count, _) = groups.entry((type_, model.note(row))).or_insert((0, row));
+            *count = count.saturating_add(1);
+        }
+    }
+    for ((_, note), (count, row)) in groups {
+        let what = format!("{}: {note}", model.type_name(row));
+        let t_ns = columns.t.get(row).copied().unwrap_or_default();
+        findings.push(Finding { severity: Severity::Warning, what, count, row: Some(row), t_ns });
+    }
+}
+
+/// What is asked, and what answers it by being caused by it.
+const QUESTIONS: [(&str, &str); 3] = [
+    ("TreeEvent::Download::Block", "DownloadOutcome::"),
+    ("FetchRequest::", "FetchOutcome::"),
+    ("StoreRequest::", "StoreOutcome::"),
+];
+
+/// An answer that is awaited for longer than that when the trace ends is worth a warning.
+const UNANSWERED_NS: f64 = 5e9;
+
+/// Requests that had no answer when the trace ended. Those that a restart has cut off are left out.
+fn unanswered(model: &Model, findings: &mut Vec<Finding>) {
+    let columns = model.columns();
+    let restarted = model
+        .marks()
+        .iter()
+        .filter(|mark| matches!(mark.kind, MarkKind::Restart | MarkKind::Stop | MarkKind::Gap));
+    let since = restarted.map(|mark| mark.t_ns as f64).fold(0.0, f64::max);
+    let end = model.last_ns() as f64;
+    for (asked, answer) in QUESTIONS {
+        let begins = |prefix: &str, row: usize| model.type_name(row).starts_with(prefix);
+        let answered = soonest(model, |row| begins(answer, row));
+        let mut groups: BTreeMap<u16, (u64, usize)> = BTreeMap::new();
+        for row in (0..model.rows()).filter(|row| begins(asked, *row)) {
+            let t = columns.t.get(row).copied().unwrap_or_default();
+            if answered.get(row).is_some_and(|first| first.is_infinite()) && t >= since {
+                let type_ = columns.type_.get(row).copied().unwrap_or_default();
+                let (count, _) = groups.entry(type_).or_insert((0, row));
+                *count = count.saturating_add(1);
+            }
+        }
+        for (count, row) in groups.into_values() {
+            let t_ns = columns.t.get(row).copied().unwrap_or_default();
+            let long = end - t_ns >= UNANSWERED_NS;
+            let severity = if long { Severity::Warning } else { Severity::Info };
+            let what = format!("{} had no answer when the trace ended", model.type_name(row));
+            findings.push(Finding { severity, what, count, row: Some(row), t_ns });
+        }
+    }
+}
+
+/// Whether there is anything to check, and an end to it.
+fn whole(model: &Model, findings: &mut Vec<Finding>) {
+    let marks = |wanted: MarkKind| model.marks().iter().filter(|mark| mark.kind == wanted).count();
+    let mut say = |severity, what: &str| {
+        let what = what.to_owned();
+        let t_ns = model.last_ns() as f64;
+        findings.push(Finding { severity, what, count: 1, row: None, t_ns });
+    };
+    if model.rows() == 0 {
+        say(Severity::Warning, "the trace holds no messages");
+    } else if marks(MarkKind::Start) > marks(MarkKind::Stop) {
+        say(Severity::Info, "not every actor has stopped: the run goes on, or was killed");
+    }
 }
 
 fn gaps(model: &Model, findings: &mut Vec<Finding>) {
@@ -270,6 +348,18 @@ fn follows(model: &Model, within: &Within, findings: &mut Vec<Finding>) {
         model.types().iter().map(|name| name.starts_with(prefix)).collect()
     };
     let (firsts, seconds) = (begins(&within.first), begins(&within.second));
+    for (name, types) in [(&within.first, &firsts), (&within.second, &seconds)] {
+        // a rule about nothing would hold for ever
+        if !types.contains(&true) {
+            findings.push(Finding {
+                severity: Severity::Error,
+                what: format!("no message in this trace has a name that begins with {name}"),
+                count: 1,
+                row: None,
+                t_ns: 0.0,
+            });
+        }
+    }
     let is = |types: &[bool], row: usize| {
         columns.type_.get(row).and_then(|type_| types.get(usize::from(*type_))) == Some(&true)
     };

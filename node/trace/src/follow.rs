@@ -35,6 +35,9 @@ impl FromStr for Key {
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
         let text = text.trim();
+        if text.len() == 64 && text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return format!("0x{text}").parse();
+        }
         if text.starts_with("0x") {
             return hash_of(text.as_bytes()).map(Self::Hash).map_err(|_| KeyError);
         }
@@ -107,6 +110,8 @@ pub struct Followed {
     pub path: Vec<Step>,
     /// Of the path, by what it was spent on; its `hop` means nothing.
     pub sum: Step,
+    /// The last hop that says that the block is on disk; `None` when nothing says so.
+    pub on_disk: Option<usize>,
 }
 
 /// Follows a key.
@@ -129,7 +134,8 @@ pub fn follow(model: &Model, key: &Key) -> Followed {
         sum.network_ns += step.network_ns;
         sum.asynchronous_ns += step.asynchronous_ns;
     }
-    Followed { hops, path, sum }
+    let on_disk = hops.iter().rposition(|hop| is_on_disk(model, &hops, hop));
+    Followed { hops, path, sum, on_disk }
 }
 
 fn link(column: &[i32], row: usize) -> Option<usize> {
@@ -355,9 +361,17 @@ fn parents(columns: &Columns, rows: &[usize], named: &[bool]) -> Vec<Hop> {
     hops
 }
 
+/// Whether a hop says that a body, or the name of a canonical block, is on disk. A header that is there is no block yet.
+fn is_on_disk(model: &Model, hops: &[Hop], hop: &Hop) -> bool {
+    let asked = hop.parent.and_then(|parent| hops.get(parent));
+    let asked = asked.map_or("", |asked| model.type_name(asked.row));
+    model.type_name(hop.row).ends_with("::Persisted")
+        && (asked.ends_with("::Bodies") || asked.ends_with("::Canonical"))
+}
+
 fn critical_path(model: &Model, hops: &[Hop]) -> Vec<Step> {
     let columns = model.columns();
-    let is_safe = |hop: &Hop| model.type_name(hop.row).ends_with("::Persisted");
+    let is_safe = |hop: &Hop| is_on_disk(model, hops, hop);
     let last = hops.iter().enumerate().max_by(|(_, a), (_, b)| {
         let end = |hop: &Hop| columns.end(hop.row);
         is_safe(a).cmp(&is_safe(b)).then(end(a).total_cmp(&end(b)))
