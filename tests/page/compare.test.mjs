@@ -11,7 +11,7 @@ test('two recorded demos', { skip: withoutBinary }, async (t) => {
   const browser = await launch();
   const served = await view(TRACE, TRACE_OTHER);
   t.after(async () => { await browser.close(); await served.close(); });
-  const out = join(scratch(t), 'two.html');
+  const out = join(scratch(), 'two.html');
   writeFileSync(out, await (await fetch(`${served.url}page.html`)).text());
   const pages = { served: await openPage(browser, served.url), saved: await openPage(browser, `file://${out}`, { offline: true }) };
   const counts = [TRACE, TRACE_OTHER].map((trace) => {

@@ -114,7 +114,7 @@ test('following on a recorded demo', { skip: withoutBinary }, async (t) => {
   });
 
   await t.test('a page that was saved opens from disk, without a network, and follows', async (st) => {
-    const folder = scratch(st);
+    const folder = scratch();
     const download = page.waitForEvent('download');
     await page.click('#save');
     await (await download).saveAs(join(folder, 'saved.html'));

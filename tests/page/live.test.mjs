@@ -26,8 +26,9 @@ const rowsServed = (page) => page.evaluate(async () => {
 
 async function growsAndPauses(t, page, provoke = () => {}) {
   await t.test('it grows by itself, and says how old the newest is', async () => {
+    const before = await shownCount(page);
     await provoke();
-    await countOver(page, await shownCount(page));
+    await countOver(page, before);
     await page.waitForFunction(() => /^live, newest [\d.]+\S+ ago$/.test(document.querySelector('#lag').textContent));
     assert.ok(await page.locator('#tail').isHidden(), 'it is at the end');
     await addressWith(page, 'tail=1');
@@ -57,15 +58,17 @@ async function growsAndPauses(t, page, provoke = () => {}) {
     await page.keyboard.press('Home');
     const back = await spanShown(page);
     assert.ok(await page.locator('#tail').isVisible());
+    const before = await shownCount(page);
     await provoke();
-    await countOver(page, await shownCount(page));
+    await countOver(page, before);
     assert.deepEqual(await spanShown(page), back, 'what is looked at stays');
     await page.click('#tail');
     assert.ok(await page.locator('#tail').isHidden());
     const end = await spanShown(page);
     assert.ok(Math.abs(end.ns / back.ns - 1) < 0.01);
+    const told = await page.getAttribute('#overview', 'aria-valuetext');
     await provoke();
-    await page.waitForFunction((before) => document.querySelector('#overview').getAttribute('aria-valuetext') !== before, await page.getAttribute('#overview', 'aria-valuetext'));
+    await page.waitForFunction((before) => document.querySelector('#overview').getAttribute('aria-valuetext') !== before, told);
     assert.ok((await spanShown(page)).until > end.until);
   });
 
@@ -84,7 +87,7 @@ async function growsAndPauses(t, page, provoke = () => {}) {
 
 test('a demo that still records', { skip: withoutBinary }, async (t) => {
   const browser = await launch();
-  const directory = scratch(t);
+  const directory = scratch();
   const demo = start('demo', '--blocks', '20000', '--profile', 'small', '--datadir', directory, '--hold');
   t.after(() => demo.close());
   const trace = join(directory, 'trace');
@@ -97,7 +100,7 @@ test('a demo that still records', { skip: withoutBinary }, async (t) => {
 
 test('a node that runs', { skip: withoutBinary }, async (t) => {
   const browser = await launch();
-  const directory = scratch(t);
+  const directory = scratch();
   const genesis = join(directory, 'genesis.json');
   moorline('chain', 'generate', '--blocks', '10', '--genesis', genesis, join(directory, 'chain.rlp'));
   const node = start('node', '--chain', genesis, '--addr', '127.0.0.1', '--port', '0', '--authrpc.port', '0', '--http.port', '0',

@@ -103,7 +103,7 @@ test('keys and marks on a recorded demo', { skip: withoutBinary }, async (t) => 
 
 test('a recording with a gap, broken lines and hostile text', { skip: withoutBinary }, async (t) => {
   const browser = await launch();
-  const directory = join(scratch(t), 'planted');
+  const directory = join(scratch(), 'planted');
   const { lost } = plant(TRACE, directory);
   const served = await view(directory);
   t.after(async () => { await browser.close(); await served.close(); });

@@ -44,9 +44,10 @@ export async function view(...traces) {
 }
 
 /** A directory that is gone when the test is over. */
-export function scratch(t) {
+export function scratch() {
   const path = mkdtempSync(join(tmpdir(), 'moorline-page-'));
-  t.after(() => rmSync(path, { recursive: true, force: true }));
+  // after everything: hooks run in the order in which they were given, and processes that write there end in later ones
+  process.on('exit', () => rmSync(path, { recursive: true, force: true }));
   return path;
 }
 
