@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -11,6 +11,7 @@ use std::{
 use eyre::{Context, Result, eyre};
 use moorline_messages::{NodeRecord, NodeRecordError};
 use moorline_rules::ChainSpec;
+use moorline_trace_viewer::may_show_at;
 use moorline_tree::SyncTrigger;
 use serde::{Deserialize, Serialize};
 
@@ -137,14 +138,8 @@ pub(crate) struct TraceSettings {
 impl TraceSettings {
     fn of(args: &RecordArgs, file: Self) -> Result<Self> {
         let listen = args.listen.or(file.listen);
-        if let Some(addr) = listen.filter(|addr| {
-            ![IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()].contains(&addr.ip())
-        }) {
-            let text = format!(
-                "--trace-listen {addr}: a trace is shown to this machine alone, as at 127.0.0.1:{}",
-                addr.port()
-            );
-            return Err(Misuse(text).into());
+        if let Some(addr) = listen {
+            may_show_at(addr).map_err(|error| Misuse(format!("--trace-listen: {error}")))?;
         }
         let compress = args.compress || file.compress;
         Ok(Self { dir: args.dir.clone().or(file.dir), compress, listen })

@@ -15,7 +15,7 @@ mod tui;
 mod watched;
 
 pub use error::ViewerError;
-pub use server::{LiveSender, Serving, ViewArgs, serve_live, view};
+pub use server::{LiveSender, Serving, ViewArgs, may_show_at, serve_live, view};
 pub use snapshot::{SNAPSHOT_ROWS_MAX, Snapshot, SnapshotArgs, snapshot};
 pub use source::{Source, watch};
 pub use tui::{TuiArgs, tui};

@@ -46,7 +46,7 @@ pub fn duration(ns: f64) -> String {
 /// Heads of the columns that hold words.
 const WORDS: [&str; 4] = ["what", "from", "to", "note"];
 
-fn known(latency: &Latency, ns: f64) -> String {
+pub(crate) fn known(latency: &Latency, ns: f64) -> String {
     if latency.known == 0 { "-".to_owned() } else { duration(ns) }
 }
 

@@ -76,11 +76,6 @@ impl Feed {
         }
     }
 
-    /// How many records wait to be taken.
-    pub fn pending(&self) -> usize {
-        self.batch.events.len()
-    }
-
     /// How many bytes of an unfinished line are kept; never more than [`MAX_LINE_BYTES`].
     pub const fn carried_bytes(&self) -> usize {
         self.carry.len()

@@ -96,12 +96,19 @@ fn compare(watched: &Watched, name: &str, against: &Path) -> Result<Bytes, Viewe
     Ok(serde_json::to_vec(&diff).unwrap_or_default().into())
 }
 
-fn listen(addr: SocketAddr) -> Result<TcpListener, ViewerError> {
+/// Whether a trace may be shown at an address.
+///
+/// # Errors
+///
+/// When it is not 127.0.0.1 or ::1.
+pub fn may_show_at(addr: SocketAddr) -> Result<(), ViewerError> {
     let usual = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
     // others are this machine too, and no name that the guard knows
-    if !usual.contains(&addr.ip()) {
-        return Err(ViewerError::NotLoopback { addr });
-    }
+    if usual.contains(&addr.ip()) { Ok(()) } else { Err(ViewerError::NotLoopback { addr }) }
+}
+
+fn listen(addr: SocketAddr) -> Result<TcpListener, ViewerError> {
+    may_show_at(addr)?;
     let listener = TcpListener::bind(addr).and_then(|listener| {
         listener.set_nonblocking(true)?;
         Ok(listener)

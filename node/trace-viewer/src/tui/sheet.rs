@@ -7,7 +7,7 @@ use moorline_trace::{
     stats::stats,
 };
 
-use crate::text::{duration, tame};
+use crate::text::{duration, known, tame};
 
 /// Rows of a table at most.
 pub(super) const ROWS_MAX: usize = 500;
@@ -112,9 +112,6 @@ pub(super) fn latency(model: &Model, sort: usize) -> Sheet {
     ];
     let mut sheet = Sheet::new(above, &head);
     for m in &messages {
-        let known = |latency: &moorline_trace::stats::Latency, ns: f64| {
-            if latency.known == 0 { "-".to_owned() } else { duration(ns) }
-        };
         sheet.push(
             m.slowest_row.map_or(Target::Nothing, Target::Row),
             m.bad > 0,
