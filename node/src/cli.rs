@@ -193,6 +193,20 @@ pub(crate) enum ChainCommand {
         /// File for the blocks, in RLP one after another
         file: PathBuf,
     },
+    /// Serve a file of blocks to any client that dials, on loopback, without importing it
+    Serve {
+        /// mainnet, sepolia, hoodi, or a genesis.json as geth reads it
+        #[arg(long, env = "MOORLINE_CHAIN", value_name = "NAME|FILE")]
+        chain: String,
+        /// How many peers serve it, each on a free port; their enodes are printed
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
+        peers: u64,
+        /// Delay of every answer, in milliseconds; requests that come meanwhile are not held up
+        #[arg(long, default_value_t = 0)]
+        delay_ms: u64,
+        /// File of blocks in RLP, one after another
+        file: PathBuf,
+    },
     /// Check every block of a file: links, rules and roots
     Verify {
         /// mainnet, sepolia, hoodi, or a genesis.json as geth reads it

@@ -1,4 +1,6 @@
-//! `moorline chain generate | import | export | verify`
+//! `moorline chain generate | import | export | serve | verify`
+
+mod serve;
 
 use std::{
     fs::{self, File},
@@ -38,6 +40,9 @@ pub(crate) fn run(command: ChainCommand) -> Result<()> {
         }
         ChainCommand::Import { common, file } => import(&common, &file),
         ChainCommand::Export { place, from, to, file } => export(&place, from, to, &file),
+        ChainCommand::Serve { chain, peers, delay_ms, file } => {
+            super::on_actix(serve::run(&chain, peers, delay_ms, &file))
+        }
         ChainCommand::Verify { chain, file } => verify(&chain, &file),
     }
 }
