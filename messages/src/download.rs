@@ -126,14 +126,58 @@ pub struct ProgressReport {
     pub bytes: u64,
     /// Bodies that arrived although they were already here.
     pub refetched: u64,
+    /// Held headers that were dropped to make room, and are asked for again.
+    pub evicted: u64,
+    /// Headers that the requests at hand still have to prove.
+    pub remaining_headers: u64,
     /// Blocks that the requests at hand still miss; headers count for nothing here.
     pub remaining_blocks: u64,
     /// The greatest height the requests at hand lead to; zero with none.
     pub highest: u64,
     /// Fetches that are out.
     pub in_flight: u64,
-    /// Bytes fetched and proved, but not yet on disk.
+    /// Bytes that the answers under way will probably bring.
+    pub in_flight_bytes: u64,
+    /// Bytes that were fetched and are not yet on disk: unlinked headers, and what is proved.
     pub buffered_bytes: u64,
+    /// Blocks whose bodies are wanted, asked for or not.
+    pub queued: u64,
+    /// Why nothing has come for a while; `None` while something does, or nothing is wanted.
+    pub stalled: Option<Stall>,
+}
+
+/// Why a download makes no progress.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum Stall {
+    /// No peer could take what is wanted.
+    #[error("no peer can be asked for what is missing")]
+    NoPeer,
+    /// Peers were asked, and none answered.
+    #[error("the peers that were asked do not answer")]
+    NoAnswer,
+    /// Peers answer that they have none of it.
+    #[error("the peers that were asked do not have what is missing")]
+    Lacking,
+    /// What peers send is not what was asked for.
+    #[error("the peers that were asked send something else")]
+    Lies,
+    /// The store does not confirm what it was given, or does not answer.
+    #[error("the store does not answer")]
+    Store,
+    /// What is whole waits until the tree takes it.
+    #[error("the tree takes no blocks")]
+    Tree,
+}
+
+impl Stall {
+    /// Whose fault it is.
+    pub const fn blame(self) -> Blame {
+        match self {
+            Self::NoPeer | Self::NoAnswer | Self::Lacking => Blame::Nobody,
+            Self::Lies => Blame::Peer,
+            Self::Store | Self::Tree => Blame::Node,
+        }
+    }
 }
 
 impl Weigh for DownloadRequest {

@@ -58,7 +58,7 @@ impl FetchItems {
     }
 }
 
-/// Please get this from some peer. Answered by exactly one [`FetchOutcome`].
+/// Please get this from some peer. Answered by exactly one [`FetchOutcome`], unless it is cancelled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchRequest {
     /// Echoed by the outcome.
@@ -71,6 +71,17 @@ pub struct FetchRequest {
     pub avoid: Vec<PeerId>,
     /// Time until an outcome is owed, the wait for a free peer included.
     pub budget_ms: u64,
+}
+
+/// What is to be done about requests that were made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FetchCommand {
+    /// Nobody waits for these any longer: the queued ones are dropped, and the answers to those that
+    /// are out are not passed on. No outcome follows. Unknown ids are ignored.
+    Cancel {
+        /// The requests, at most 4,096.
+        ids: Vec<RequestId>,
+    },
 }
 
 /// What one peer sent. Nothing of it is proved yet but the headers' own hashes.
@@ -145,6 +156,13 @@ impl Weigh for FetchRequest {
             FetchItems::Bodies { blocks } => blocks.len().saturating_mul(size_of::<B256>()),
         };
         items.saturating_add(self.avoid.len().saturating_mul(64))
+    }
+}
+
+impl Weigh for FetchCommand {
+    fn weight_bytes(&self) -> usize {
+        let Self::Cancel { ids } = self;
+        ids.len().saturating_mul(size_of::<RequestId>())
     }
 }
 

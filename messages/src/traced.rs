@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::{
-    BlockNumHash, Conduct, DownloadOutcome, DownloadRequest, FetchItems, FetchOutcome,
+    BlockNumHash, Conduct, DownloadOutcome, DownloadRequest, FetchCommand, FetchItems, FetchOutcome,
     FetchRequest, FetchedItems, HashOrNumber, Lifecycle, PeerReport, PeersReport, ProgressReport,
     SessionCommand, SessionEvent, StoreBatch, StoreOutcome, StoreQuery, StoreRequest, TraceBlocks,
     TraceKey, Traced, TreeEvent, TreeReport, TreeRequest,
@@ -112,6 +112,14 @@ impl Traced for ProgressReport {
     fn label(&self) -> &'static str {
         "ProgressReport"
     }
+
+    fn note(&self) -> Option<Cow<'static, str>> {
+        self.stalled.map(|stall| stall.to_string().into())
+    }
+
+    fn is_trouble(&self) -> bool {
+        self.stalled.is_some()
+    }
 }
 
 impl FetchItems {
@@ -150,6 +158,17 @@ impl Traced for FetchRequest {
 
     fn key(&self) -> TraceKey {
         TraceKey::blocks(self.items.traced()).request(self.id)
+    }
+}
+
+impl Traced for FetchCommand {
+    fn label(&self) -> &'static str {
+        "FetchCommand::Cancel"
+    }
+
+    fn key(&self) -> TraceKey {
+        let Self::Cancel { ids } = self;
+        ids.first().map_or_else(TraceKey::default, |id| TraceKey::default().request(*id))
     }
 }
 

@@ -63,8 +63,12 @@ const TREE_RETRY: Duration = Duration::from_millis(5);
 /// Bounds of the downloader, from the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// Bytes that may be in flight, or proved and not yet on disk.
+    /// Bytes that the answers under way may bring, as far as they can be foreseen.
+    pub in_flight_bytes: usize,
+    /// Bytes that may be held on the way to the disk: unlinked headers, and what is proved.
     pub buffer_bytes: usize,
+    /// Blocks whose bodies may be wanted at once.
+    pub queue_items: usize,
     /// Header fetches that may be out at once.
     pub header_fetches: usize,
     /// Body fetches that may be out at once.
@@ -73,7 +77,13 @@ pub struct Budget {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { buffer_bytes: 96 * 1024 * 1024, header_fetches: 24, body_fetches: 48 }
+        Self {
+            in_flight_bytes: 48 << 20,
+            buffer_bytes: 64 << 20,
+            queue_items: 8_192,
+            header_fetches: 32,
+            body_fetches: 64,
+        }
     }
 }
 
