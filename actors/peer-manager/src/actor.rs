@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use actix::{Actor, ActorContext, Context, Handler, Supervised};
 use moorline_kit::{Alarm, Ask, Cause, Crash, Envelope, Outlet, Stop};
 use moorline_messages::{
-    ActorName, FetchOutcome, FetchRequest, Lifecycle, PeerReport, PeersReport, RequestId,
-    SessionCommand, SessionEvent,
+    ActorName, FetchCommand, FetchOutcome, FetchRequest, Lifecycle, PeerReport, PeersReport,
+    RequestId, SessionCommand, SessionEvent,
 };
 
 use crate::{
@@ -111,6 +111,20 @@ impl Handler<Envelope<FetchRequest>> for PeerManagerActor {
         request.handle(|request| {
             self.asked.insert(request.id, Cause::here());
             self.step(Input::Fetch(request), ctx);
+        });
+    }
+}
+
+impl Handler<Envelope<FetchCommand>> for PeerManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, command: Envelope<FetchCommand>, ctx: &mut Context<Self>) {
+        command.handle(|command| {
+            let FetchCommand::Cancel { ids } = &command;
+            for id in ids {
+                self.asked.remove(id);
+            }
+            self.step(Input::Command(command), ctx);
         });
     }
 }

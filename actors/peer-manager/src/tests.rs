@@ -2,10 +2,12 @@
 #![allow(clippy::arithmetic_side_effects)]
 
 mod actor;
+mod cancelling;
 mod choosing;
 mod clock;
 mod conduct;
 mod dialling;
+mod hedging;
 mod property;
 mod restart;
 
@@ -20,9 +22,9 @@ use std::{
 use alloy_primitives::{B256, B512};
 use moorline_messages::{
     AnnouncedRange, BlockNumHash, Body, CloseReason, Conduct, Direction, DisconnectReason,
-    FetchError, FetchItems, FetchOutcome, FetchRequest, FetchedItems, HashOrNumber, NodeRecord,
-    PeerId, PeerInfo, PeerReport, PeersReport, Priority, RequestId, SealedHeader, SessionCommand,
-    SessionEvent, SessionId,
+    FetchCommand, FetchError, FetchItems, FetchOutcome, FetchRequest, FetchedItems, HashOrNumber,
+    NodeRecord, PeerId, PeerInfo, PeerReport, PeersReport, Priority, RequestId, SealedHeader,
+    SessionCommand, SessionEvent, SessionId,
 };
 
 use crate::{
@@ -231,6 +233,10 @@ impl Rig {
         id
     }
 
+    fn cancel(&mut self, ids: &[RequestId]) {
+        self.input(Input::Command(FetchCommand::Cancel { ids: ids.to_vec() }));
+    }
+
     fn answers_after(&mut self, time_ms: u64, asked: &Asked, count: usize) {
         self.passes(time_ms);
         self.input(Input::Session(SessionEvent::Answered {
@@ -248,6 +254,22 @@ impl Rig {
         let asked = self.expect_asked(id);
         self.answers_after(time_ms, &asked, 2);
         self.expect_answer(request, id);
+    }
+
+    /// What is out to this peer, as told to whoever watches.
+    fn in_flight(&self, id: PeerId) -> u64 {
+        let peers = self.core.peers_report().peers;
+        peers.iter().find(|peer| peer.id == id).map_or(0, |peer| peer.in_flight)
+    }
+
+    fn faults(&self, id: PeerId) -> u64 {
+        let peers = self.core.peers_report().peers;
+        peers.iter().find(|peer| peer.id == id).map_or(0, |peer| peer.faults)
+    }
+
+    fn delay_ms(&self, id: PeerId) -> Option<u64> {
+        let peers = self.core.peers_report().peers;
+        peers.iter().find(|peer| peer.id == id).and_then(|peer| peer.delay_ms)
     }
 
     fn reports(&mut self, peer: PeerId, conduct: Conduct) {

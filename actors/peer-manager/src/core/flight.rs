@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use moorline_messages::{PeerId, RequestId, SessionId};
+use moorline_messages::{FetchRequest, PeerId, RequestId, SessionId};
 
 use super::score::Kind;
 
@@ -17,55 +17,146 @@ pub(crate) struct Flight {
     pub(crate) sent_at: Instant,
     /// Nothing else of ours was out to the peer when it left.
     pub(crate) alone: bool,
+    /// When it takes longer than is usual for the peer, some margin included.
+    pub(crate) unusual_at: Instant,
     /// When the time that the peer is given is over.
     pub(crate) patience_ends: Instant,
     /// When the outcome is owed: the former, or the end of the budget if that is earlier.
     pub(crate) deadline: Instant,
 }
 
+/// A second peer that is to be asked should the first take unusually long.
+#[derive(Clone, Debug)]
+pub(crate) struct Hedge {
+    /// The request, the first peer among those to avoid.
+    pub(crate) request: FetchRequest,
+    /// When its outcome is owed.
+    pub(crate) deadline: Instant,
+    /// When to ask; `None` once that is over and only a peer is missing.
+    at: Option<Instant>,
+}
+
+impl Hedge {
+    /// For a request that just left.
+    pub(crate) fn of(mut request: FetchRequest, deadline: Instant, first: &Flight) -> Self {
+        request.avoid.push(first.peer);
+        Self { request, deadline, at: Some(first.unusual_at) }
+    }
+}
+
+/// One flight is over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended {
+    pub(crate) id: RequestId,
+    pub(crate) flight: Flight,
+    /// No other peer works on the request for anybody: its outcome is due.
+    pub(crate) is_last: bool,
+}
+
+/// A request and everybody who works on it.
+#[derive(Clone, Debug)]
+struct Fetch {
+    first: Flight,
+    second: Option<Flight>,
+    hedge: Option<Hedge>,
+}
+
 /// All of them, by id. At most a peer's share for each session, see `IN_FLIGHT_REQUESTS_MAX`.
 #[derive(Debug, Default)]
 pub(crate) struct Flights {
-    out: BTreeMap<RequestId, Flight>,
+    out: BTreeMap<RequestId, Fetch>,
 }
 
 impl Flights {
-    pub(crate) fn insert(&mut self, id: RequestId, flight: Flight) {
-        self.out.insert(id, flight);
+    /// A request left for its first peer.
+    pub(crate) fn insert(&mut self, id: RequestId, flight: Flight, hedge: Option<Hedge>) {
+        self.out.insert(id, Fetch { first: flight, second: None, hedge });
+    }
+
+    /// A request left for a second peer, too.
+    pub(crate) fn double(&mut self, id: RequestId, flight: Flight) {
+        if let Some(fetch) = self.out.get_mut(&id) {
+            fetch.second = Some(flight);
+            fetch.hedge = None;
+        }
     }
 
     pub(crate) fn contains(&self, id: RequestId) -> bool {
         self.out.contains_key(&id)
     }
 
-    /// Takes out the request that this session answers; another session's is not its to answer.
-    pub(crate) fn answered(&mut self, session: SessionId, id: RequestId) -> Option<Flight> {
-        let flight = self.out.get(&id).filter(|flight| flight.session == session)?;
-        let flight = *flight;
-        self.out.remove(&id);
-        Some(flight)
+    /// Ends the flight that this session answers; another session's is not its to answer.
+    pub(crate) fn answered(&mut self, session: SessionId, id: RequestId) -> Option<Ended> {
+        self.end(id, |flight| flight.session == session)
     }
 
-    /// Takes out what ran out of time.
-    pub(crate) fn expire(&mut self, now: Instant) -> Vec<(RequestId, Flight)> {
-        self.take(|flight| flight.deadline <= now)
+    /// Takes out a request. Returns who still worked on it.
+    pub(crate) fn remove(&mut self, id: RequestId) -> impl Iterator<Item = Flight> + use<> {
+        self.out.remove(&id).into_iter().flat_map(|it| [Some(it.first), it.second]).flatten()
     }
 
-    /// Takes out what was on a session that is over.
-    pub(crate) fn on(&mut self, session: SessionId) -> Vec<(RequestId, Flight)> {
-        self.take(|flight| flight.session == session)
+    /// Ends what ran out of time.
+    pub(crate) fn expire(&mut self, now: Instant) -> Vec<Ended> {
+        self.end_all(|flight| flight.deadline <= now)
+    }
+
+    /// Ends what was on a session that is over.
+    pub(crate) fn on(&mut self, session: SessionId) -> Vec<Ended> {
+        self.end_all(|flight| flight.session == session)
     }
 
     /// Takes out everything.
     pub(crate) fn drain(&mut self) -> Vec<(RequestId, Flight)> {
-        self.take(|_| true)
+        let ids: Vec<RequestId> = self.out.keys().copied().collect();
+        let flights = |id| self.remove(id).map(move |flight| (id, flight));
+        ids.into_iter().flat_map(flights).collect()
     }
 
-    fn take(&mut self, which: impl Fn(&Flight) -> bool) -> Vec<(RequestId, Flight)> {
-        self.out.extract_if(.., |_, flight| which(flight)).collect()
+    fn end_all(&mut self, which: impl Fn(&Flight) -> bool) -> Vec<Ended> {
+        let meant =
+            |fetch: &Fetch| which(&fetch.first) || fetch.second.as_ref().is_some_and(&which);
+        let fetches = self.out.iter().filter(|(_, fetch)| meant(fetch));
+        // both of a pair may be meant
+        let ends: Vec<RequestId> = fetches.flat_map(|(id, _)| [*id, *id]).collect();
+        ends.into_iter().filter_map(|id| self.end(id, &which)).collect()
+    }
+
+    fn end(&mut self, id: RequestId, which: impl Fn(&Flight) -> bool) -> Option<Ended> {
+        let fetch = self.out.get_mut(&id)?;
+        if let Some(flight) = fetch.second.take_if(|flight| which(flight)) {
+            return Some(Ended { id, flight, is_last: false });
+        }
+        let flight = fetch.first;
+        if !which(&flight) {
+            return None;
+        }
+        match fetch.second.take() {
+            Some(second) => fetch.first = second,
+            None => {
+                self.out.remove(&id);
+            }
+        }
+        Some(Ended { id, flight, is_last: !self.contains(id) })
+    }
+
+    /// Notes for whom a second peer is to be asked from now on.
+    pub(crate) fn look_at_clock(&mut self, now: Instant) {
+        for hedge in self.out.values_mut().filter_map(|fetch| fetch.hedge.as_mut()) {
+            hedge.at = hedge.at.filter(|at| *at > now);
+        }
+    }
+
+    /// The requests for which a second peer is to be asked.
+    pub(crate) fn hedges(&self) -> impl Iterator<Item = &Hedge> {
+        self.out.values().filter_map(|fetch| fetch.hedge.as_ref().filter(|it| it.at.is_none()))
     }
 
     pub(crate) fn next_wakeup(&self) -> Option<Instant> {
-        self.out.values().map(|flight| flight.deadline).min()
+        let deadline = |flight: &Flight| flight.deadline;
+        let wakeup = |fetch: &Fetch| {
+            let hedge_at = fetch.hedge.as_ref().and_then(|hedge| hedge.at);
+            [Some(deadline(&fetch.first)), fetch.second.as_ref().map(deadline), hedge_at]
+        };
+        self.out.values().flat_map(wakeup).flatten().min()
     }
 }

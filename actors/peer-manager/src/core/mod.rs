@@ -14,14 +14,14 @@ use std::{
 };
 
 use moorline_messages::{
-    ActorName, Blame, CloseReason, Direction, DisconnectReason, FetchError, FetchOutcome,
-    FetchRequest, FetchedItems, Lifecycle, NodeRecord, PeerId, PeerInfo, PeerReport, PeersReport,
-    RequestId, SessionCommand, SessionEvent, SessionId,
+    ActorName, Blame, CloseReason, Conduct, Direction, DisconnectReason, FetchCommand, FetchError,
+    FetchOutcome, FetchRequest, FetchedItems, Lifecycle, NodeRecord, PeerId, PeerInfo, PeerReport,
+    PeersReport, Priority, RequestId, SessionCommand, SessionEvent, SessionId,
 };
 
 use ban::{BAN_TIME, Bans, STATIC_BAN_TIME};
 use dial::{BACKOFF_MAX, Dials};
-use flight::Flights;
+use flight::{Ended, Flights, Hedge};
 pub(crate) use note::Note;
 #[cfg(test)]
 pub(crate) use peers::IN_FLIGHT_REQUESTS_MAX;
@@ -43,6 +43,8 @@ pub(crate) enum Input {
     Started,
     /// The downloader wants something.
     Fetch(FetchRequest),
+    /// The downloader changed its mind about requests.
+    Command(FetchCommand),
     /// The downloader judged an answer.
     Report(PeerReport),
     /// The edge has news.
@@ -108,6 +110,7 @@ impl PeerManagerCore {
         match input {
             Input::Started => self.start(now, effects),
             Input::Fetch(request) => self.enqueue(now, request, effects),
+            Input::Command(FetchCommand::Cancel { ids }) => self.cancel(&ids),
             Input::Report(report) => self.judge(now, report, effects),
             Input::Session(event) => self.session(now, event, effects),
             Input::Lifecycle(Lifecycle::Restarted { actor: ActorName::Downloader, .. }) => {
@@ -155,6 +158,15 @@ impl PeerManagerCore {
         self.report_due = true;
         if let Err(request) = self.queue.push(now, request) {
             effects.push(fails(request.id, None, FetchError::NoPeer));
+        }
+    }
+
+    /// Nobody waits for these any longer; whoever works on them still has something to teach.
+    fn cancel(&mut self, ids: &[RequestId]) {
+        self.report_due = true;
+        for id in ids {
+            self.queue.remove(*id);
+            self.set_aside(*id);
         }
     }
 
@@ -283,17 +295,29 @@ impl PeerManagerCore {
         effects: &mut Vec<Effect>,
     ) {
         let awaited = self.flights.answered(session, id);
-        if let Some(flight) = &awaited {
-            self.peers.land(flight);
+        if let Some(ended) = &awaited {
+            self.peers.land(&ended.flight);
         }
+        let flight = awaited.map(|ended| ended.flight);
         // an answer that nobody asked for here was asked for before a restart
-        let Some(flight) = awaited.or_else(|| self.peers.late_answer(session, id)) else { return };
+        let Some(flight) = flight.or_else(|| self.peers.late_answer(session, id)) else { return };
         self.report_due = true;
         let got = u64::try_from(items.len()).unwrap_or(u64::MAX);
         self.peers.answered(now, &flight, got, wire_bytes);
-        if awaited.is_some() {
-            let peer = Some(flight.peer);
-            effects.push(Effect::Outcome(FetchOutcome { id, peer, result: Ok(items) }));
+        let Some(ended) = awaited else { return };
+        if items.is_empty() && !ended.is_last {
+            // the downloader does not see this answer, and cannot judge it
+            return self.peers.judged(now, flight.peer, Conduct::Lacked);
+        }
+        self.set_aside(id);
+        let peer = Some(flight.peer);
+        effects.push(Effect::Outcome(FetchOutcome { id, peer, result: Ok(items) }));
+    }
+
+    /// Whoever works on this request does so for nobody.
+    fn set_aside(&mut self, id: RequestId) {
+        for flight in self.flights.remove(id) {
+            self.peers.set_aside(id, flight);
         }
     }
 
@@ -316,8 +340,8 @@ impl PeerManagerCore {
         reason: CloseReason,
         effects: &mut Vec<Effect>,
     ) {
-        for (id, flight) in self.flights.on(session) {
-            effects.push(fails(id, Some(flight.peer), FetchError::Disconnected));
+        for ended in self.flights.on(session) {
+            effects.extend(last_fails(&ended, FetchError::Disconnected));
         }
         let Some(peer) = self.peers.close(now, session) else { return };
         let peer = peer.info.id;
@@ -342,11 +366,13 @@ impl PeerManagerCore {
             self.report_due = true;
             effects.push(fails(id, None, FetchError::NoPeer));
         }
-        for (id, flight) in self.flights.expire(now) {
+        for ended in self.flights.expire(now) {
             self.report_due = true;
-            self.peers.time_out(now, id, flight);
-            effects.push(fails(id, Some(flight.peer), FetchError::TimedOut));
+            self.peers.set_aside(ended.id, ended.flight);
+            effects.extend(last_fails(&ended, FetchError::TimedOut));
         }
+        self.flights.look_at_clock(now);
+        self.report_due |= self.peers.time_out(now);
         for session in self.peers.silent(now) {
             self.disconnect(now, session, DisconnectReason::PingTimeout, effects);
         }
@@ -354,19 +380,43 @@ impl PeerManagerCore {
 
     /// Gives waiting requests to peers, in order, as far as peers are free.
     fn dispatch(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        self.hedge(now, effects);
         let mut from: Option<Place> = None;
         while self.peers.any_free()
             && let Some((place, session)) = self.next_match(now, from)
         {
             from = Some(place);
             let Some(queued) = self.queue.take(place) else { return };
-            let (request, items) = (queued.request.id, queued.request.items);
-            let Some(flight) = self.peers.depart(now, session, &items, queued.deadline) else {
-                return;
-            };
-            self.flights.insert(request, flight);
+            let (deadline, wanted) = (queued.deadline, queued.request);
+            let (request, items) = (wanted.id, wanted.items.clone());
+            let Some(flight) = self.peers.depart(now, session, &items, deadline) else { return };
+            let is_hedged = wanted.priority == Priority::Tip;
+            let hedge = is_hedged.then(|| Hedge::of(wanted, deadline, &flight));
+            self.flights.insert(request, flight, hedge);
             effects.push(Effect::Command(SessionCommand::Fetch { session, request, items }));
         }
+    }
+
+    /// Asks second peers for what takes the first unusually long. These requests are the oldest of
+    /// their class, so they go before what waits.
+    fn hedge(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        while self.peers.any_free()
+            && let Some((hedge, session)) = self.next_hedge(now)
+        {
+            let (request, items) = (hedge.request.id, hedge.request.items.clone());
+            let Some(flight) = self.peers.depart(now, session, &items, hedge.deadline) else {
+                return;
+            };
+            self.flights.double(request, flight);
+            effects.push(Effect::Command(SessionCommand::Fetch { session, request, items }));
+        }
+    }
+
+    fn next_hedge(&self, now: Instant) -> Option<(&Hedge, SessionId)> {
+        self.flights.hedges().find_map(|hedge| {
+            let session = self.peers.choose(now, &hedge.request, false)?;
+            Some((hedge, session))
+        })
     }
 
     /// The first request behind `from` that somebody can take now. Those before it found nobody, and
@@ -387,7 +437,7 @@ impl PeerManagerCore {
         }
     }
 
-    fn peers_report(&self) -> PeersReport {
+    pub(crate) fn peers_report(&self) -> PeersReport {
         let queued = u64::try_from(self.queue.len()).unwrap_or(u64::MAX);
         PeersReport { peers: self.peers.summaries(), queued }
     }
@@ -409,6 +459,10 @@ const fn redial_wait(reason: &CloseReason) -> Duration {
         | CloseReason::Remote(_)
         | CloseReason::Local(_) => Duration::ZERO,
     }
+}
+
+fn last_fails(ended: &Ended, error: FetchError) -> Option<Effect> {
+    ended.is_last.then(|| fails(ended.id, Some(ended.flight.peer), error))
 }
 
 const fn fails(id: RequestId, peer: Option<PeerId>, error: FetchError) -> Effect {

@@ -50,14 +50,25 @@ pub(crate) struct Record {
     seen: Instant,
 }
 
+/// A request that nobody waits for any more, but that the peer still works on.
+#[derive(Clone, Copy, Debug)]
+struct Late {
+    id: RequestId,
+    flight: Flight,
+    /// The peer's time for it is over, and that has been held against it.
+    is_overdue: bool,
+}
+
 /// A session in use.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
     pub(crate) info: PeerInfo,
     in_flight: usize,
     items_out: u64,
-    late: VecDeque<(RequestId, Flight)>,
+    late: VecDeque<Late>,
     timeouts_in_a_row: u32,
+    /// When the newest of those was noticed.
+    timed_out_at: Option<Instant>,
     /// Since when the peer owes something and sent nothing.
     owes_since: Option<Instant>,
     answered_at: Option<Instant>,
@@ -96,6 +107,25 @@ impl Peer {
     fn lands(&mut self, flight: &Flight) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.items_out = self.items_out.saturating_sub(flight.asked);
+    }
+
+    /// What ran out of time just now, and for each whether it is a step of its own: what was out
+    /// together when the first of it was late is one step.
+    fn time_out(&mut self, now: Instant) -> Vec<(Flight, bool)> {
+        let mut overdue = Vec::new();
+        for late in &mut self.late {
+            if late.is_overdue || late.flight.patience_ends > now {
+                continue;
+            }
+            late.is_overdue = true;
+            let is_step = self.timed_out_at.is_none_or(|at| late.flight.sent_at >= at);
+            if is_step {
+                self.timed_out_at = Some(now);
+                self.timeouts_in_a_row = self.timeouts_in_a_row.saturating_add(1);
+            }
+            overdue.push((late.flight, is_step));
+        }
+        overdue
     }
 
     fn standing(&self, request: &FetchRequest) -> Standing {
@@ -152,6 +182,7 @@ impl Peers {
             items_out: 0,
             late: VecDeque::new(),
             timeouts_in_a_row: 0,
+            timed_out_at: None,
             owes_since: None,
             answered_at: None,
         };
@@ -225,6 +256,7 @@ impl Peers {
         let peer = self.sessions.get_mut(&session)?;
         let meter = self.records.get(&peer.info.id)?.meter;
         let (kind, asked) = (Kind::of(items), asked_items(items));
+        let ahead = (peer.in_flight, peer.items_out);
         let patience_ends = after(now, meter.timeout(kind, asked));
         let flight = Flight {
             session,
@@ -233,6 +265,7 @@ impl Peers {
             asked,
             sent_at: now,
             alone: peer.in_flight == 0,
+            unusual_at: after(now, meter.unusual(kind, asked, ahead)),
             patience_ends,
             deadline: patience_ends.min(deadline),
         };
@@ -242,37 +275,39 @@ impl Peers {
         Some(flight)
     }
 
-    /// The time of a request is up. The answer may still come.
-    pub(crate) fn time_out(&mut self, now: Instant, id: RequestId, flight: Flight) {
-        // a budget that ended before the peer's own time was up is not the peer's fault
-        let at_fault = flight.patience_ends <= now;
-        self.set_aside(id, flight);
-        if !at_fault {
-            return;
+    /// Holds against peers what they let their time pass for, whether or not somebody still waits for
+    /// it: a budget that ends early, or a faster peer, must not hide one that hangs. Says whether
+    /// there was anything.
+    pub(crate) fn time_out(&mut self, now: Instant) -> bool {
+        let mut overdue = Vec::new();
+        for peer in self.sessions.values_mut() {
+            overdue.extend(peer.time_out(now));
         }
-        if let Some(peer) = self.sessions.get_mut(&flight.session) {
-            peer.timeouts_in_a_row = peer.timeouts_in_a_row.saturating_add(1);
+        for (flight, is_step) in &overdue {
+            let record = self.record(now, flight.peer);
+            record.faults = record.faults.saturating_add(1);
+            if *is_step {
+                record.meter.timed_out(now, flight.kind);
+            }
         }
-        let record = self.record(now, flight.peer);
-        record.faults = record.faults.saturating_add(1);
-        record.meter.timed_out(now, flight.kind);
+        !overdue.is_empty()
     }
 
-    /// Nobody waits for this request any more, but the peer still works on it.
+    /// Nobody waits for this request any more, but the peer still works on it. Its time goes on.
     pub(crate) fn set_aside(&mut self, id: RequestId, flight: Flight) {
         let Some(peer) = self.sessions.get_mut(&flight.session) else { return };
         peer.lands(&flight);
         if peer.late.len() >= LATE_REQUESTS_MAX {
             peer.late.pop_front();
         }
-        peer.late.push_back((id, flight));
+        peer.late.push_back(Late { id, flight, is_overdue: false });
     }
 
     /// Takes out a request that was set aside, if that is what a peer just answered.
     pub(crate) fn late_answer(&mut self, session: SessionId, id: RequestId) -> Option<Flight> {
         let peer = self.sessions.get_mut(&session)?;
-        let place = peer.late.iter().position(|(late, _)| *late == id)?;
-        peer.late.remove(place).map(|(_, flight)| flight)
+        let place = peer.late.iter().position(|late| late.id == id)?;
+        peer.late.remove(place).map(|late| late.flight)
     }
 
     /// A request that somebody waits for came back.
@@ -290,7 +325,7 @@ impl Peers {
         peer.answered_at = Some(now);
         peer.timeouts_in_a_row = 0;
         // peers answer in order: what was asked earlier and is still open never comes
-        peer.late.retain(|(_, late)| late.sent_at >= flight.sent_at);
+        peer.late.retain(|late| late.flight.sent_at >= flight.sent_at);
         peer.owes_since = (!peer.owes_nothing()).then_some(now);
         let took = now.saturating_duration_since(flight.sent_at);
         let record = self.record(now, flight.peer);
@@ -323,8 +358,12 @@ impl Peers {
     }
 
     pub(crate) fn next_wakeup(&self) -> Option<Instant> {
-        let ends = |peer: &Peer| peer.owes_since.map(|since| after(since, SILENCE_MAX));
-        self.sessions.values().filter_map(ends).min()
+        let ends = |peer: &Peer| {
+            let silence_ends = peer.owes_since.map(|since| after(since, SILENCE_MAX));
+            let open = peer.late.iter().filter(|late| !late.is_overdue);
+            [silence_ends, open.map(|late| late.flight.patience_ends).min()]
+        };
+        self.sessions.values().flat_map(ends).flatten().min()
     }
 
     pub(crate) fn summaries(&self) -> Vec<PeerSummary> {

@@ -1,7 +1,7 @@
 //! Requests that wait for a peer.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     ops::Bound,
     time::{Duration, Instant},
 };
@@ -40,7 +40,7 @@ impl Queued {
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     waiting: BTreeMap<Place, Queued>,
-    ids: BTreeSet<RequestId>,
+    places: BTreeMap<RequestId, Place>,
     arrivals: u64,
 }
 
@@ -51,9 +51,9 @@ impl Queue {
             return Err(request);
         }
         self.arrivals = self.arrivals.saturating_add(1);
-        self.ids.insert(request.id);
         let budget = Duration::from_millis(request.budget_ms).min(BUDGET_MAX);
         let place = (request.priority, self.arrivals);
+        self.places.insert(request.id, place);
         let last_resort_at = (!request.avoid.is_empty()).then(|| after(now, LAST_RESORT_WAIT));
         let queued = Queued { deadline: after(now, budget), last_resort_at, request };
         self.waiting.insert(place, queued);
@@ -61,7 +61,7 @@ impl Queue {
     }
 
     pub(crate) fn contains(&self, id: RequestId) -> bool {
-        self.ids.contains(&id)
+        self.places.contains_key(&id)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -70,7 +70,7 @@ impl Queue {
 
     pub(crate) fn clear(&mut self) {
         self.waiting.clear();
-        self.ids.clear();
+        self.places.clear();
     }
 
     /// Takes out what ran out of time, and notes whose last resort has come.
@@ -95,8 +95,14 @@ impl Queue {
 
     pub(crate) fn take(&mut self, place: Place) -> Option<Queued> {
         let queued = self.waiting.remove(&place)?;
-        self.ids.remove(&queued.request.id);
+        self.places.remove(&queued.request.id);
         Some(queued)
+    }
+
+    /// Takes out what waits under this id, if anything does.
+    pub(crate) fn remove(&mut self, id: RequestId) -> Option<Queued> {
+        let place = self.places.get(&id)?;
+        self.take(*place)
     }
 
     pub(crate) fn next_wakeup(&self) -> Option<Instant> {

@@ -52,6 +52,12 @@ const UNMEASURED_TIMEOUT_MS: f64 = 5_000.0;
 const DELAYS_PER_TIMEOUT: f64 = 4.0;
 /// Shortest time given to a peer: below it the network's jitter decides.
 const TIMEOUT_MIN_MS: f64 = 2_000.0;
+/// A peer that takes this many times what is expected of it takes unusually long.
+const UNUSUAL_FACTOR: f64 = 1.5;
+/// Shortest time that is unusually long: below it the network's jitter decides.
+const UNUSUAL_MIN_MS: f64 = 200.0;
+/// What is unusually long for a peer that nobody measured yet.
+const UNUSUAL_UNMEASURED_MS: f64 = 1_000.0;
 /// Longest time given to a peer.
 const TIMEOUT_MAX_MS: f64 = 20_000.0;
 /// A request ahead of another costs at least this share of the delay.
@@ -103,6 +109,13 @@ impl Pace {
             share: share(sample),
             delay_ms: took_ms,
         }
+    }
+
+    /// What a request takes that the peer gets now.
+    fn work_ms(&self, items: u64, (requests_ahead, items_ahead): (usize, u64)) -> f64 {
+        let start_ms = self.floor_ms * (1.0 + requests_ahead as f64 * LOAD_SHARE);
+        let items = items_ahead as f64 + items as f64;
+        start_ms / self.share.max(SHARE_MIN) + self.item_ms * items
     }
 
     fn observe(&mut self, sample: Sample) {
@@ -198,15 +211,20 @@ impl Meter {
         items: u64,
         ahead: (usize, u64),
     ) -> u64 {
-        let (requests, items_ahead) = (ahead.0 as f64, ahead.1 as f64);
         let work_ms = match self.pace(kind) {
-            Some(pace) => {
-                let start_ms = pace.floor_ms * (1.0 + requests * LOAD_SHARE);
-                start_ms / pace.share.max(SHARE_MIN) + pace.item_ms * (items_ahead + items as f64)
-            }
-            None => UNMEASURED_MS * (1.0 + requests),
+            Some(pace) => pace.work_ms(items, ahead),
+            None => UNMEASURED_MS * (1.0 + ahead.0 as f64),
         };
         micros(work_ms + self.penalty_ms(now))
+    }
+
+    /// How long a request takes when it takes longer than is usual for this peer, these items and
+    /// what is `ahead` of them.
+    pub(crate) fn unusual(&self, kind: Kind, items: u64, ahead: (usize, u64)) -> Duration {
+        let unusual_ms = self
+            .pace(kind)
+            .map_or(UNUSUAL_UNMEASURED_MS, |pace| pace.work_ms(items, ahead) * UNUSUAL_FACTOR);
+        Duration::from_micros(micros(unusual_ms.max(UNUSUAL_MIN_MS)))
     }
 
     /// What faults add to the expected time, in microseconds.

@@ -9,6 +9,7 @@ use crate::{PeerManagerActor, Ports};
 
 struct Stage {
     fetch: Port<FetchRequest>,
+    command: Port<FetchCommand>,
     events: Port<SessionEvent>,
     stop: Port<Ask<Stop, ()>>,
     crash: Port<Crash>,
@@ -30,6 +31,7 @@ fn stage(static_peers: Vec<NodeRecord>, sessions_items: usize) -> Stage {
     let (gave_up, _gave_up) = mpsc::unbounded_channel();
     let stage = Stage {
         fetch: slot.port("fetch", limit),
+        command: slot.port("command", limit),
         events: slot.port("session-events", limit),
         stop: slot.port("stop", limit),
         crash: slot.port("crash", limit),
@@ -95,6 +97,64 @@ fn a_request_travels_to_a_peer_and_back() {
         assert_eq!(stage.peers.expect_message().await.peers[0].id, ANNA);
         assert_eq!(stage.peers.expect_message().await.peers[0].served_items, 2);
         stage.peers.expect_silence().await;
+    });
+}
+
+fn answered(session: u64, id: u64) -> SessionEvent {
+    SessionEvent::Answered {
+        session: SessionId(session),
+        request: RequestId(id),
+        items: items(&bodies(1..=2), 2),
+        wire_bytes: 10,
+    }
+}
+
+#[test]
+fn a_cancelled_request_makes_room_for_others_and_comes_to_nothing() {
+    paused(async {
+        let mut stage = stage(Vec::new(), 100);
+        assert_eq!(stage.sessions.expect_message().await, SessionCommand::Introduce);
+        stage.events.tell(opened(1, ANNA)).unwrap();
+        for id in 1..=6 {
+            stage.fetch.tell(fetch(id)).unwrap();
+        }
+        for id in 1..=4 {
+            assert_eq!(stage.sessions.expect_message().await, asked(1, id));
+        }
+        let ids = vec![RequestId(2), RequestId(5), RequestId(77)];
+        stage.command.tell(FetchCommand::Cancel { ids }).unwrap();
+        assert_eq!(stage.sessions.expect_message().await, asked(1, 6));
+        for id in [2, 6] {
+            stage.events.tell(answered(1, id)).unwrap();
+        }
+        assert_eq!(stage.fetched.expect_message().await.id, RequestId(6));
+        // the budgets of all end
+        let rest = [1, 3, 4].map(RequestId);
+        for id in rest {
+            assert_eq!(stage.fetched.expect_message().await.id, id);
+        }
+        stage.fetched.expect_silence().await;
+    });
+}
+
+#[test]
+fn the_tip_goes_to_a_second_peer_by_the_clock_and_the_first_answer_is_the_outcome() {
+    paused(async {
+        let mut stage = stage(Vec::new(), 100);
+        assert_eq!(stage.sessions.expect_message().await, SessionCommand::Introduce);
+        stage.events.tell(opened(1, ANNA)).unwrap();
+        stage.events.tell(opened(2, BERT)).unwrap();
+        let start = moorline_kit::now();
+        stage.fetch.tell(FetchRequest { priority: Priority::Tip, ..fetch(7) }).unwrap();
+        assert_eq!(stage.sessions.expect_message().await, asked(1, 7));
+        assert_eq!(stage.sessions.expect_message().await, asked(2, 7));
+        let took = moorline_kit::now() - start;
+        assert!((ms(1_000)..ms(1_010)).contains(&took), "{took:?}");
+        stage.events.tell(answered(2, 7)).unwrap();
+        let outcome = stage.fetched.expect_message().await;
+        assert_eq!((outcome.id, outcome.peer), (RequestId(7), Some(BERT)));
+        stage.events.tell(answered(1, 7)).unwrap();
+        stage.fetched.expect_silence().await;
     });
 }
 

@@ -6,6 +6,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::core::IN_FLIGHT_REQUESTS_MAX;
 
+use std::collections::BTreeSet;
+
 /// Longest budget of a request here, in milliseconds.
 const BUDGET_MAX_MS: u64 = 30_000;
 
@@ -15,6 +17,7 @@ enum Step {
     Close { which: usize, breach: bool },
     Fetch { first: u64, count: u64, tip: bool, headers: bool, avoid: Vec<u8>, budget_ms: u64 },
     Answer { which: usize, count: usize },
+    Cancel { which: usize },
     Report { peer: u8, conduct: Conduct },
     Wait { time_ms: u64 },
 }
@@ -36,6 +39,7 @@ fn step() -> impl Strategy<Value = Step> {
                 Step::Fetch { first, count, tip, headers, avoid, budget_ms }
             }),
         8 => (0..30_usize, 0..20_usize).prop_map(|(which, count)| Step::Answer { which, count }),
+        1 => (0..30_usize).prop_map(|which| Step::Cancel { which }),
         1 => (0..6_u8, conduct).prop_map(|(peer, conduct)| Step::Report { peer, conduct }),
         6 => (0..3_000_u64).prop_map(|time_ms| Step::Wait { time_ms }),
     ]
@@ -47,8 +51,11 @@ struct Run {
     open: Vec<SessionId>,
     /// What was asked and may still be answered, in time or late.
     asked: Vec<Asked>,
-    in_flight: BTreeMap<SessionId, usize>,
-    out: BTreeMap<RequestId, SessionId>,
+    /// Whom each request that has no outcome yet was given to.
+    out: BTreeMap<RequestId, Vec<SessionId>>,
+    tip: BTreeSet<RequestId>,
+    hedged: usize,
+    cancelled: BTreeSet<RequestId>,
     outcomes: BTreeMap<RequestId, usize>,
 }
 
@@ -61,8 +68,10 @@ impl Run {
             rig,
             open: Vec::new(),
             asked: Vec::new(),
-            in_flight: BTreeMap::new(),
             out: BTreeMap::new(),
+            tip: BTreeSet::new(),
+            hedged: 0,
+            cancelled: BTreeSet::new(),
             outcomes: BTreeMap::new(),
         };
         for step in steps {
@@ -71,6 +80,9 @@ impl Run {
         }
         run.rig.passes(BUDGET_MAX_MS);
         run.look();
+        let peers = run.rig.core.peers_report();
+        assert!(peers.queued == 0 && peers.peers.iter().all(|peer| peer.in_flight == 0));
+        assert_eq!(run.out, BTreeMap::new(), "everything has come to its end");
         run
     }
 
@@ -102,6 +114,9 @@ impl Run {
                     ..self.rig.request(items)
                 };
                 self.outcomes.insert(request.id, 0);
+                if tip {
+                    self.tip.insert(request.id);
+                }
                 self.rig.send(request);
             }
             Step::Answer { which, count } if which < self.asked.len() => {
@@ -110,6 +125,13 @@ impl Run {
             }
             Step::Report { peer: id, conduct } => self.rig.reports(peer(id), conduct),
             Step::Wait { time_ms } => self.rig.passes(time_ms),
+            Step::Cancel { which } => {
+                let open = self.outcomes.iter().filter(|(_, count)| **count == 0);
+                let Some(id) = open.map(|(id, _)| *id).nth(which) else { return };
+                self.cancelled.insert(id);
+                self.out.remove(&id);
+                self.rig.cancel(&[id]);
+            }
             Step::Close { .. } | Step::Answer { .. } => {}
         }
     }
@@ -118,21 +140,35 @@ impl Run {
         for effect in std::mem::take(&mut self.rig.seen) {
             match effect {
                 Effect::Command(SessionCommand::Fetch { session, request, items }) => {
-                    let count = self.in_flight.entry(session).or_default();
-                    *count += 1;
-                    assert!(*count <= IN_FLIGHT_REQUESTS_MAX, "{session} is given too much");
-                    self.out.insert(request, session);
+                    self.departs(request, session);
                     self.asked.push(Asked { session, id: request, items });
                 }
                 Effect::Outcome(outcome) => {
                     *self.outcomes.get_mut(&outcome.id).expect("an outcome of a request") += 1;
-                    if let Some(session) = self.out.remove(&outcome.id) {
-                        *self.in_flight.get_mut(&session).unwrap() -= 1;
-                    }
+                    self.out.remove(&outcome.id);
                 }
                 _ => {}
             }
         }
+        let peers = self.rig.core.peers_report().peers;
+        let max = IN_FLIGHT_REQUESTS_MAX as u64;
+        assert!(peers.iter().all(|peer| peer.in_flight <= max), "{peers:?}");
+    }
+
+    fn departs(&mut self, request: RequestId, session: SessionId) {
+        assert!(!self.cancelled.contains(&request), "{request} was cancelled");
+        assert_eq!(self.outcomes[&request], 0, "{request} is over");
+        let flights = self.out.entry(request).or_default();
+        flights.push(session);
+        if flights.len() > 1 {
+            self.hedged += 1;
+            assert!(self.tip.contains(&request), "only the tip is worth asking twice");
+            let [first, second] = flights[..] else { panic!("{request} was asked three times") };
+            assert_ne!(self.rig.peers[&first], self.rig.peers[&second]);
+        }
+        // one of a pair may be over without a sign, the others are out
+        let alone = self.out.values().filter(|flights| **flights == [session]).count();
+        assert!(alone <= IN_FLIGHT_REQUESTS_MAX, "{session} is given too much");
     }
 }
 
@@ -144,7 +180,8 @@ proptest! {
         let start = moorline_kit::now();
         let run = Run::of(&steps, start);
         for (id, count) in &run.outcomes {
-            prop_assert_eq!(*count, 1, "request {} has {} outcomes", id, count);
+            let owed = usize::from(!run.cancelled.contains(id));
+            prop_assert_eq!(*count, owed, "request {} has {} outcomes", id, count);
         }
         let again = Run::of(&steps, start);
         let (one, other) = (run.rig.trace, again.rig.trace);
