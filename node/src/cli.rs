@@ -2,14 +2,14 @@
 
 mod trace;
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf};
 
 use alloy_primitives::B256;
 use clap::{Args, Parser, Subcommand};
 use moorline_devnet::Profile;
 use moorline_messages::NodeRecord;
 
-use crate::logging::Logging;
+use crate::{budget_bytes::BudgetBytes, logging::Logging};
 
 pub(crate) use self::trace::{ExportForm, RecordArgs, TraceArg, TraceCommand};
 
@@ -82,6 +82,35 @@ pub(crate) struct CommonArgs {
     pub(crate) overrides: Vec<(String, u64)>,
 }
 
+/// What a download may hold and have under way, and who may watch it.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct ResourceArgs {
+    /// Bytes that the answers under way may bring, as in 64MiB [default: 48MiB]
+    #[arg(
+        long = "download.in-flight-bytes",
+        env = "MOORLINE_DOWNLOAD_IN_FLIGHT_BYTES",
+        value_name = "BYTES"
+    )]
+    pub(crate) in_flight_bytes: Option<BudgetBytes>,
+    /// Bytes that may be held on their way to the disk, as in 64MiB [default: 64MiB]
+    #[arg(
+        long = "download.buffer-bytes",
+        env = "MOORLINE_DOWNLOAD_BUFFER_BYTES",
+        value_name = "BYTES"
+    )]
+    pub(crate) buffer_bytes: Option<BudgetBytes>,
+    /// Blocks whose bodies may be wanted at once [default: 8192]
+    #[arg(long = "download.queue-items", env = "MOORLINE_DOWNLOAD_QUEUE_ITEMS", value_name = "N")]
+    pub(crate) queue_items: Option<NonZeroUsize>,
+    /// Address of the metrics [default: 127.0.0.1]
+    #[arg(long = "metrics.addr", env = "MOORLINE_METRICS_ADDR", value_name = "IP")]
+    pub(crate) metrics_addr: Option<IpAddr>,
+    /// Port to serve metrics on, at /metrics, as Prometheus reads them; 0 takes a free one [default:
+    /// none]
+    #[arg(long = "metrics.port", env = "MOORLINE_METRICS_PORT", value_name = "PORT")]
+    pub(crate) metrics_port: Option<u16>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct NodeArgs {
     #[command(flatten)]
@@ -106,6 +135,8 @@ pub(crate) struct NodeArgs {
     #[arg(long = "sync.trigger", env = "MOORLINE_SYNC_TRIGGER", value_name = "TRIGGER")]
     pub(crate) sync_trigger: Option<crate::config::Trigger>,
     #[command(flatten)]
+    pub(crate) resources: ResourceArgs,
+    #[command(flatten)]
     pub(crate) record: RecordArgs,
 }
 
@@ -119,6 +150,8 @@ pub(crate) struct SyncArgs {
     /// The lowest block wanted [default: 1, the whole history]
     #[arg(long, env = "MOORLINE_UNTIL", value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) until: Option<u64>,
+    #[command(flatten)]
+    pub(crate) resources: ResourceArgs,
     #[command(flatten)]
     pub(crate) record: RecordArgs,
     /// Print one JSON object at the end, and nothing else, on standard output

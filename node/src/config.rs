@@ -4,11 +4,13 @@ use std::{
     collections::BTreeMap,
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     str::FromStr,
 };
 
 use eyre::{Context, Result, eyre};
+use moorline_downloader::Budget;
 use moorline_messages::{NodeRecord, NodeRecordError};
 use moorline_rules::ChainSpec;
 use moorline_trace_viewer::may_show_at;
@@ -16,7 +18,8 @@ use moorline_tree::SyncTrigger;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    cli::{CommonArgs, NodeArgs, RecordArgs, SyncArgs},
+    budget_bytes::BudgetBytes,
+    cli::{CommonArgs, NodeArgs, RecordArgs, ResourceArgs, SyncArgs},
     failure::Misuse,
 };
 
@@ -67,6 +70,8 @@ struct File {
     authrpc: EngineFile,
     http: HttpFile,
     sync: Sync,
+    download: DownloadFile,
+    metrics: MetricsFile,
     trace: TraceSettings,
 }
 
@@ -91,6 +96,21 @@ struct Sync {
     trigger: Option<Trigger>,
 }
 
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+struct DownloadFile {
+    in_flight_bytes: Option<BudgetBytes>,
+    buffer_bytes: Option<BudgetBytes>,
+    queue_items: Option<NonZeroUsize>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct MetricsFile {
+    addr: Option<IpAddr>,
+    port: Option<u16>,
+}
+
 /// The effective configuration, in the form of the file.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Settings {
@@ -108,6 +128,8 @@ pub(crate) struct Settings {
     pub(crate) authrpc: Engine,
     pub(crate) http: Http,
     pub(crate) sync: SyncSettings,
+    pub(crate) download: Download,
+    pub(crate) metrics: Metrics,
     pub(crate) trace: TraceSettings,
 }
 
@@ -122,6 +144,69 @@ pub(crate) struct Engine {
 pub(crate) struct Http {
     pub(crate) addr: IpAddr,
     pub(crate) port: u16,
+}
+
+/// What a download may hold and have under way.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Download {
+    in_flight_bytes: BudgetBytes,
+    buffer_bytes: BudgetBytes,
+    queue_items: NonZeroUsize,
+}
+
+impl Download {
+    fn of(args: &ResourceArgs, file: DownloadFile) -> Self {
+        let usual = Budget::default();
+        let bytes = |given: Option<BudgetBytes>, written: Option<BudgetBytes>, usual| {
+            given.or(written).unwrap_or(BudgetBytes(usual))
+        };
+        let queue_items = args.queue_items.or(file.queue_items);
+        Self {
+            in_flight_bytes: bytes(
+                args.in_flight_bytes,
+                file.in_flight_bytes,
+                usual.in_flight_bytes,
+            ),
+            buffer_bytes: bytes(args.buffer_bytes, file.buffer_bytes, usual.buffer_bytes),
+            queue_items: queue_items
+                .or(NonZeroUsize::new(usual.queue_items))
+                .unwrap_or(NonZeroUsize::MIN),
+        }
+    }
+
+    /// The budget that these come to.
+    pub(crate) fn budget(self) -> Budget {
+        Budget {
+            in_flight_bytes: self.in_flight_bytes.0,
+            buffer_bytes: self.buffer_bytes.0,
+            queue_items: self.queue_items.get(),
+            ..Budget::default()
+        }
+    }
+}
+
+/// Where metrics are served, if anywhere.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Metrics {
+    addr: IpAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
+}
+
+impl Metrics {
+    fn of(args: &ResourceArgs, file: MetricsFile) -> Self {
+        let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Self {
+            addr: args.metrics_addr.or(file.addr).unwrap_or(local),
+            port: args.metrics_port.or(file.port),
+        }
+    }
+
+    /// The address, if a port was given.
+    pub(crate) fn listen(self) -> Option<SocketAddr> {
+        self.port.map(|port| SocketAddr::new(self.addr, port))
+    }
 }
 
 /// What of a run is recorded, and who may look on.
@@ -179,6 +264,8 @@ impl Settings {
         if let Some(trigger) = args.sync_trigger.or(file.sync.trigger) {
             settings.sync.trigger = trigger;
         }
+        settings.download = Download::of(&args.resources, file.download);
+        settings.metrics = Metrics::of(&args.resources, file.metrics);
         settings.trace = TraceSettings::of(&args.record, file.trace)?;
         Ok(settings)
     }
@@ -187,6 +274,8 @@ impl Settings {
     pub(crate) fn of_sync(args: &SyncArgs) -> Result<Self> {
         let file = read_file(args.common.config.as_deref())?;
         let mut settings = Self::of(&args.common, &file)?;
+        settings.download = Download::of(&args.resources, file.download);
+        settings.metrics = Metrics::of(&args.resources, file.metrics);
         settings.trace = TraceSettings::of(&args.record, file.trace)?;
         Ok(settings)
     }
@@ -217,6 +306,8 @@ impl Settings {
             authrpc: Engine { addr: local, port: 8551, jwtsecret: datadir.join("jwt.hex") },
             http: Http { addr: local, port: 8545 },
             sync: SyncSettings { trigger: Trigger::default() },
+            download: Download::of(&ResourceArgs::default(), file.download),
+            metrics: Metrics::of(&ResourceArgs::default(), file.metrics),
             trace: TraceSettings::default(),
             chain,
             datadir,

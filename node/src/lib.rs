@@ -7,14 +7,17 @@
 //! chain, the forkchoice and the record of every unfinished download.
 
 mod bridge;
+mod budget_bytes;
 mod cli;
 mod command;
 mod config;
 mod datadir;
 mod failure;
 mod logging;
+mod metrics;
 mod node;
 mod observe;
+mod pace;
 mod progress;
 mod recording;
 mod summary;
@@ -27,11 +30,14 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+pub use moorline_downloader::Budget;
 pub use moorline_kit::keep_panics_to_one_line;
 
 pub use crate::{
     node::{Node, NodeConfig, NodeError, Started},
+    metrics::MetricsError,
     observe::{Observed, Watched},
+    pace::{Pace, Phase, Stalled},
     wiring::Crashers,
 };
 

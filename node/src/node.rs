@@ -21,6 +21,7 @@ use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
     bridge::{self, StoredChain},
+    metrics::{Metrics, MetricsError, MetricsHandle, Queue},
     observe::{self, Watched},
     told_store::ToldStore,
     wiring::{self, Actors, Crashers, Threads, Wired},
@@ -49,6 +50,8 @@ pub struct NodeConfig {
     pub peers: Vec<NodeRecord>,
     /// Most peers.
     pub peers_max: usize,
+    /// What a download may hold and have under way.
+    pub budget: Budget,
     /// The lowest block wanted.
     pub floor: u64,
     /// What starts a download.
@@ -57,6 +60,8 @@ pub struct NodeConfig {
     pub engine: Option<(SocketAddr, JwtSecret)>,
     /// Where JSON-RPC listens, if anywhere.
     pub http: Option<SocketAddr>,
+    /// Where metrics are served, if anywhere.
+    pub metrics: Option<SocketAddr>,
     /// Where the trace of everything that is told goes.
     pub tracer: Tracer,
 }
@@ -68,10 +73,12 @@ impl std::fmt::Debug for NodeConfig {
             .field("listen", &self.listen)
             .field("peers", &self.peers)
             .field("peers_max", &self.peers_max)
+            .field("budget", &self.budget)
             .field("floor", &self.floor)
             .field("sync_trigger", &self.sync_trigger)
             .field("engine", &self.engine)
             .field("http", &self.http)
+            .field("metrics", &self.metrics)
             .finish_non_exhaustive()
     }
 }
@@ -88,6 +95,9 @@ pub enum NodeError {
     /// The JSON-RPC server does not start.
     #[error(transparent)]
     Rpc(#[from] RpcServerError),
+    /// The metrics cannot be served.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     /// The methods cannot be put together.
     #[error("the JSON-RPC methods cannot be put together: {0}")]
     Methods(#[from] jsonrpsee::core::RegisterMethodError),
@@ -114,6 +124,8 @@ pub struct Started {
     pub engine: Option<SocketAddr>,
     /// By JSON-RPC clients.
     pub http: Option<SocketAddr>,
+    /// By whoever gathers metrics.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// A running node.
@@ -124,6 +136,7 @@ pub struct Node {
     network: NetworkHandle,
     engine: Option<EngineHandle>,
     http: Option<RpcHandle>,
+    metrics: Option<MetricsHandle>,
 }
 
 impl Node {
@@ -132,7 +145,7 @@ impl Node {
     /// # Errors
     /// A port is in use, or the node key is not usable.
     pub async fn start(config: NodeConfig) -> Result<Self, NodeError> {
-        let (reporters, watched) = observe::start(&config.tracer);
+        let (reporters, watched) = observe::start(&config.tracer, config.budget);
         let spec = Arc::clone(&config.spec);
         let tree = TreeConfig {
             spec: Arc::clone(&spec),
@@ -149,7 +162,7 @@ impl Node {
         let inbound_max = peers.inbound_max;
         let (events_in, events_out) = mpsc::channel(SESSION_EVENTS_MAX);
         let store = Arc::new(ToldStore { disk: config.store, all: reporters.all.clone() });
-        let actors = Actors { tree, budget: Budget::default(), peers, store };
+        let actors = Actors { tree, budget: config.budget, peers, store };
         let (wired, session_commands) =
             wiring::wire(actors, &reporters, &config.tracer, Threads::own())?;
         let edges = Edges {
@@ -179,8 +192,12 @@ impl Node {
             asked,
         ));
         tokio::spawn(announce(watched.clone(), wired.store.clone(), network.commands.clone()));
-        let mut node = Self { wired, watched, network, engine: None, http: None };
-        match node.answer_calls(&spec, config.http, config.engine).await {
+        let mut node = Self { wired, watched, network, engine: None, http: None, metrics: None };
+        let started = match node.answer_calls(&spec, config.http, config.engine).await {
+            Ok(()) => node.show_metrics(config.metrics, config.budget).await,
+            Err(error) => Err(error),
+        };
+        match started {
             Ok(()) => Ok(node),
             // a port in use must not leave half a node behind
             Err(error) => {
@@ -215,12 +232,28 @@ impl Node {
         Ok(())
     }
 
+    /// Starts to serve metrics.
+    async fn show_metrics(
+        &mut self,
+        addr: Option<SocketAddr>,
+        budget: Budget,
+    ) -> Result<(), NodeError> {
+        let Some(addr) = addr else { return Ok(()) };
+        let wired = &self.wired;
+        let queues =
+            vec![Queue::of(&wired.tree), Queue::of(&wired.store), Queue::of(&wired.session_events)];
+        let metrics = Metrics { watched: self.watched.all.clone(), budget, queues };
+        self.metrics = Some(metrics.serve(addr).await?);
+        Ok(())
+    }
+
     /// Where the node can be reached.
     pub fn started(&self) -> Started {
         Started {
             enode: reachable(self.network.local_record()),
             engine: self.engine.as_ref().map(EngineHandle::local_addr),
             http: self.http.as_ref().map(RpcHandle::local_addr),
+            metrics: self.metrics.as_ref().map(MetricsHandle::local_addr),
         }
     }
 
@@ -253,7 +286,7 @@ impl Node {
 
     /// Stops against the flow: calls first, then the work, the sessions, and the store last.
     pub async fn stop(self) {
-        let Self { wired, network, engine, http, watched } = self;
+        let Self { wired, network, engine, http, metrics, watched } = self;
         if let Some(engine) = engine {
             drop(timeout(STOP_PATIENCE, engine.stop()).await);
         }
@@ -261,7 +294,7 @@ impl Node {
             drop(timeout(STOP_PATIENCE, http.stop()).await);
         }
         stop_actors(wired, Some(network)).await;
-        drop(watched);
+        drop((metrics, watched));
     }
 }
 

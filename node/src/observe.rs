@@ -1,12 +1,20 @@
 //! What the actors say of themselves, gathered for whoever watches.
 
+use std::collections::BTreeMap;
+
+use moorline_downloader::Budget;
 use moorline_kit::{GaveUp, Inbox, Limit, Port, Tracer};
 use moorline_messages::{
     ActorName, CloseReason, Lane, Lifecycle, NodeRecord, PeersReport, ProgressReport, StoreError,
     TreeReport,
 };
-use moorline_rpc::SyncStatus;
-use tokio::sync::{mpsc, watch};
+use moorline_rpc::{SyncDetail, SyncStatus};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{MissedTickBehavior, interval},
+};
+
+use crate::pace::{LOOK_EVERY, Meter, Pace};
 
 /// Reports of one kind that may wait; the newest says all that the others said.
 const WAITING: Limit = Limit { items: 64, bytes: 1 << 20 };
@@ -20,12 +28,16 @@ pub struct Observed {
     pub progress: ProgressReport,
     /// Of the peer manager.
     pub peers: PeersReport,
-    /// How often actors were rebuilt since the node started.
-    pub restarts: u32,
+    /// How far a sync has come and how fast, worked out of these a few times a second.
+    pub pace: Pace,
+    /// How often each actor was rebuilt since the node started; those that never were are left out.
+    pub restarts: BTreeMap<ActorName, u32>,
     /// Why the last dial came to nothing.
     pub dial_failure: Option<(NodeRecord, CloseReason)>,
     /// Why the last write failed; `None` once one succeeded.
     pub store_failure: Option<StoreError>,
+    /// Writes that failed since the node started.
+    pub store_failures: u64,
     /// The actor that panicked too often, which ends the node.
     pub gave_up: Option<GaveUp>,
 }
@@ -40,6 +52,11 @@ impl Observed {
     pub fn highest(&self) -> u64 {
         let target = self.tree.as_ref().and_then(|tree| tree.target?.number).unwrap_or(0);
         target.max(self.progress.highest).max(self.tip())
+    }
+
+    /// How often actors were rebuilt since the node started, all of them together.
+    pub fn total_restarts(&self) -> u32 {
+        self.restarts.values().fold(0, |sum, count| sum.saturating_add(*count))
     }
 }
 
@@ -77,7 +94,7 @@ struct Inboxes {
 }
 
 /// Starts to gather, on the current runtime, until every reporter is gone.
-pub(crate) fn start(tracer: &Tracer) -> (Reporters, Watched) {
+pub(crate) fn start(tracer: &Tracer, budget: Budget) -> (Reporters, Watched) {
     let (tree, tree_inbox) = Port::channel("tree reports", WAITING);
     let tree = tree.traced(tracer, Lane::Node);
     let (progress, progress_inbox) = Port::channel("progress reports", WAITING);
@@ -99,63 +116,110 @@ pub(crate) fn start(tracer: &Tracer) -> (Reporters, Watched) {
         dial_failures: dial_failures_inbox,
         gave_up: gave_up_inbox,
     };
-    tokio::spawn(gather(inboxes, all.clone(), sync));
+    tokio::spawn(gather(inboxes, all.clone(), sync, Meter::new(budget)));
     let reporters =
         Reporters { tree, progress, peers, lifecycle, dial_failures, sessions, all, gave_up };
     (reporters, Watched { all: all_watch, sync: sync_watch, peers: sessions_watch })
+}
+
+/// One report.
+enum News {
+    GaveUp(GaveUp),
+    Lifecycle(Lifecycle),
+    Tree(TreeReport),
+    Peers(PeersReport),
+    Progress(ProgressReport),
+    DialFailure(Box<(NodeRecord, CloseReason)>),
+}
+
+impl Inboxes {
+    /// The next report, or `None` once every reporter is gone. Loses nothing where it is dropped.
+    async fn next(&mut self) -> Option<News> {
+        tokio::select! {
+            biased;
+            Some(gave_up) = self.gave_up.recv() => Some(News::GaveUp(gave_up)),
+            Some(report) = self.lifecycle.next() => Some(News::Lifecycle(report)),
+            Some(report) = self.tree.next() => Some(News::Tree(report)),
+            Some(report) = self.peers.next() => Some(News::Peers(report)),
+            Some(report) = self.progress.next() => Some(News::Progress(report)),
+            Some(failure) = self.dial_failures.recv() => Some(News::DialFailure(Box::new(failure))),
+            else => None,
+        }
+    }
 }
 
 async fn gather(
     mut inboxes: Inboxes,
     all: watch::Sender<Observed>,
     sync: watch::Sender<SyncStatus>,
+    mut meter: Meter,
 ) {
     let mut starting = None;
     let mut totals = Totals::default();
+    let mut looks = interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
-            Some(gave_up) = inboxes.gave_up.recv() => {
-                all.send_modify(|seen| seen.gave_up = Some(gave_up));
+            _ = looks.tick() => {
+                all.send_if_modified(|seen| {
+                    let pace = meter.look(moorline_kit::now(), seen);
+                    std::mem::replace(&mut seen.pace, pace) != pace
+                });
             }
-            Some(report) = inboxes.lifecycle.next() => {
-                let Lifecycle::Restarted { actor, .. } = report;
-                if actor == ActorName::Downloader {
+            news = inboxes.next() => {
+                let Some(news) = news else { return };
+                if let News::Lifecycle(Lifecycle::Restarted { actor: ActorName::Downloader, .. }) = news {
                     // what still waits was said by the one that panicked
                     while let Some(report) = inboxes.progress.try_next() {
                         totals.with(report);
                     }
                     totals.begin_anew();
                 }
-                all.send_modify(|seen| seen.restarts = seen.restarts.saturating_add(1));
+                all.send_modify(|seen| note(seen, news, &mut totals));
             }
-            Some(report) = inboxes.tree.next() => {
-                starting.get_or_insert(report.tip.number);
-                all.send_modify(|seen| seen.tree = Some(report));
-            }
-            Some(report) = inboxes.peers.next() => {
-                all.send_modify(|seen| seen.peers = report);
-            }
-            Some(report) = inboxes.progress.next() => {
-                let total = totals.with(report);
-                all.send_modify(|seen| seen.progress = total);
-            }
-            Some(failure) = inboxes.dial_failures.recv() => {
-                all.send_modify(|seen| seen.dial_failure = Some(failure));
-            }
-            else => return,
         }
         let seen = all.borrow();
-        let (current, highest) = (seen.tip(), seen.highest());
-        let synced = seen.tree.as_ref().is_some_and(|tree| tree.synced);
+        if let Some(tree) = &seen.tree {
+            starting.get_or_insert(tree.tip.number);
+        }
+        let status = status(&seen, starting.unwrap_or(0));
         drop(seen);
-        sync.send_replace(SyncStatus {
-            starting: starting.unwrap_or(0),
-            current,
-            highest,
-            syncing: !synced,
-        });
+        sync.send_if_modified(|told| std::mem::replace(told, status) != status);
     }
+}
+
+fn note(seen: &mut Observed, news: News, totals: &mut Totals) {
+    match news {
+        News::GaveUp(gave_up) => seen.gave_up = Some(gave_up),
+        News::Lifecycle(Lifecycle::Restarted { actor, .. }) => {
+            let count = seen.restarts.entry(actor).or_default();
+            *count = count.saturating_add(1);
+        }
+        News::Tree(report) => seen.tree = Some(report),
+        News::Peers(report) => seen.peers = report,
+        News::Progress(report) => seen.progress = totals.with(report),
+        News::DialFailure(failure) => seen.dial_failure = Some(*failure),
+    }
+}
+
+/// What `eth_syncing` says of it.
+fn status(seen: &Observed, starting: u64) -> SyncStatus {
+    let (pace, progress) = (&seen.pace, &seen.progress);
+    let tenths = |number: f64| (number * 10.0).round() / 10.0;
+    let detail = SyncDetail {
+        percent: tenths(pace.percent),
+        headers_per_second: tenths(pace.headers_per_s),
+        blocks_per_second: tenths(pace.blocks_per_s),
+        bytes_per_second: pace.bytes_per_s as u64,
+        eta_seconds: pace.eta.map(|left| left.as_secs()),
+        peers: seen.peers.peers.len() as u64,
+        in_flight: progress.in_flight,
+        budget_used_percent: tenths(pace.budget_used_percent),
+        stalled: pace.stalled.map(|stalled| stalled.why),
+    };
+    let synced = seen.tree.as_ref().is_some_and(|tree| tree.synced);
+    SyncStatus { starting, current: seen.tip(), highest: seen.highest(), detail, syncing: !synced }
 }
 
 /// Totals of a downloader that counts from zero again whenever it is rebuilt.
@@ -184,6 +248,7 @@ fn add(before: ProgressReport, now: ProgressReport) -> ProgressReport {
         blocks: before.blocks.saturating_add(now.blocks),
         bytes: before.bytes.saturating_add(now.bytes),
         refetched: before.refetched.saturating_add(now.refetched),
+        evicted: before.evicted.saturating_add(now.evicted),
         ..now
     }
 }
@@ -194,12 +259,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_downloader_that_counts_from_zero_again_takes_nothing_off_the_totals() {
-        let (reporters, mut watched) = start(&Tracer::OFF);
+        let (reporters, mut watched) = start(&Tracer::OFF, Budget::default());
         let report = |blocks| ProgressReport { blocks, ..ProgressReport::default() };
         let restarted = Lifecycle::Restarted { actor: ActorName::Downloader, incarnation: 1 };
         reporters.progress.tell(report(10)).unwrap();
         reporters.lifecycle.tell(restarted).unwrap();
-        watched.all.wait_for(|seen| seen.restarts == 1).await.unwrap();
+        watched.all.wait_for(|seen| seen.total_restarts() == 1).await.unwrap();
         // it has passed the old count by the time it is heard of again
         reporters.progress.tell(report(25)).unwrap();
         let seen = watched.all.wait_for(|seen| seen.progress.blocks >= 25).await.unwrap();

@@ -5,10 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indicatif::{HumanBytes, HumanDuration, ProgressBar};
+use indicatif::ProgressBar;
 use tokio::{sync::watch, task::JoinHandle, time::interval};
 
-use crate::{observe::Observed, terminal};
+use crate::{observe::Observed, pace::Phase, terminal};
 
 /// How often a line is logged where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(8);
@@ -16,6 +16,10 @@ const LINE_EVERY: Duration = Duration::from_secs(8);
 const SAY_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// How often a bar is drawn.
 const DRAW_EVERY: Duration = Duration::from_millis(200);
+/// Parts that a bar has.
+const WHOLE: u64 = 1_000;
+/// Between facts below a bar.
+const GAP: &str = "  ";
 
 /// Shows progress until it is dropped.
 #[derive(Debug)]
@@ -43,28 +47,36 @@ pub(crate) fn show(watched: watch::Receiver<Observed>, quiet: bool) -> Shown {
 async fn follow(watched: watch::Receiver<Observed>, bar: Option<ProgressBar>) {
     let mut ticks = interval(if bar.is_some() { DRAW_EVERY } else { LINE_EVERY });
     ticks.tick().await;
-    let mut rates = Rates::default();
-    rates.update(&watched.borrow());
     let mut rested: Option<(String, Instant)> = None;
     loop {
         ticks.tick().await;
         let seen = watched.borrow().clone();
-        let remaining = seen.progress.remaining_blocks;
-        rates.update(&seen);
-        match &bar {
-            Some(bar) if remaining == 0 => {
+        match (&bar, seen.pace.phase) {
+            (Some(bar), Phase::Syncing) => draw(bar, &seen),
+            (Some(bar), _) => {
                 bar.set_style(terminal::resting());
                 bar.set_message(rest(&seen));
             }
-            Some(bar) => {
-                bar.set_style(terminal::moving());
-                bar.set_length(seen.progress.blocks.saturating_add(remaining).max(1));
-                bar.set_position(seen.progress.blocks);
-                bar.set_message(rates.describe(&seen));
-            }
-            None if remaining > 0 => tracing::info!("syncing: {}", rates.describe(&seen)),
-            None => say_when_new(rest(&seen), &mut rested),
+            (None, Phase::Syncing) => tracing::info!("syncing: {}", line(&seen)),
+            (None, _) => say_when_new(rest(&seen), &mut rested),
         }
+    }
+}
+
+fn draw(bar: &ProgressBar, seen: &Observed) {
+    let [percent, outlook] = heading(seen);
+    let below = wrap(facts(seen), terminal::width());
+    bar.set_style(terminal::moving());
+    bar.set_length(WHOLE);
+    bar.set_position((seen.pace.percent * WHOLE as f64 / 100.0) as u64);
+    if seen.pace.stalled.is_some() {
+        // too long for the place beside the bar
+        let why = wrap(outlook.split(' ').map(str::to_owned), terminal::width());
+        bar.set_prefix(percent);
+        bar.set_message(format!("{}\n{below}", why.replace(GAP, " ")));
+    } else {
+        bar.set_prefix(format!("{percent}{GAP}{outlook}"));
+        bar.set_message(below);
     }
 }
 
@@ -83,11 +95,44 @@ fn say_when_new(text: String, said: &mut Option<(String, Instant)>) {
 /// What there is to say while nothing is missing.
 fn rest(seen: &Observed) -> String {
     let peers = peers_of(seen);
-    let target = seen.tree.as_ref().and_then(|tree| tree.target);
-    match target {
-        Some(_) => format!("at block {}, {peers}", seen.tip()),
-        None => format!("waiting for a consensus client to name a head, {peers}"),
+    match &seen.tree {
+        Some(tree) if tree.invalid => {
+            format!("at block {}, the head that was named is invalid, {peers}", seen.tip())
+        }
+        Some(tree) if tree.target.is_some() => format!("at block {}, {peers}", seen.tip()),
+        _ => format!("waiting for a consensus client to name a head, {peers}"),
     }
+}
+
+/// All there is to say while something is missing.
+fn line(seen: &Observed) -> String {
+    let all: Vec<_> = heading(seen).into_iter().chain(facts(seen)).collect();
+    all.join(", ")
+}
+
+/// How far, and either how long still or why nothing comes.
+fn heading(seen: &Observed) -> [String; 2] {
+    let pace = &seen.pace;
+    let outlook = match (&pace.stalled, pace.eta) {
+        (Some(stalled), _) => format!("nothing for {}: {}", short(stalled.lasts), stalled.why),
+        (None, Some(left)) => format!("{} left", short(left)),
+        (None, None) => "no end in sight yet".to_owned(),
+    };
+    // what is not whole is not rounded to it
+    let percent = (pace.percent * 10.0).floor() / 10.0;
+    [format!("{percent:.1}%"), outlook]
+}
+
+fn facts(seen: &Observed) -> [String; 6] {
+    let (pace, progress) = (&seen.pace, &seen.progress);
+    [
+        format!("{:.0} headers/s", pace.headers_per_s),
+        format!("{:.0} blocks/s", pace.blocks_per_s),
+        format!("{:.1} MB/s", pace.bytes_per_s / 1e6),
+        peers_of(seen),
+        format!("{} in flight", progress.in_flight),
+        format!("budget {:.0}%", pace.budget_used_percent),
+    ]
 }
 
 fn peers_of(seen: &Observed) -> String {
@@ -97,49 +142,100 @@ fn peers_of(seen: &Observed) -> String {
     }
 }
 
-/// Rates since the last look, smoothed.
-#[derive(Debug, Default)]
-struct Rates {
-    last: Option<(Instant, u64, u64, u64)>,
-    headers: f64,
-    blocks: f64,
-    bytes: f64,
+/// A time in its two greatest units.
+fn short(time: Duration) -> String {
+    let (seconds, minutes) = (time.as_secs(), time.as_secs() / 60);
+    let (hours, days) = (minutes / 60, minutes / 60 / 24);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
+        (0, ..) => format!("{hours}h {}m", minutes % 60),
+        _ => format!("{days}d {}h", hours % 24),
+    }
 }
 
-impl Rates {
-    fn update(&mut self, seen: &Observed) {
-        let now = moorline_kit::now();
-        let progress = &seen.progress;
-        let (headers, blocks, bytes) = (progress.headers, progress.blocks, progress.bytes);
-        if let Some((then, old_headers, old_blocks, old_bytes)) = self.last {
-            let seconds = now.saturating_duration_since(then).as_secs_f64().max(0.001);
-            let rate = |new: u64, old: u64| new.saturating_sub(old) as f64 / seconds;
-            let blend = |old: f64, new: f64| if old == 0.0 { new } else { old * 0.7 + new * 0.3 };
-            self.headers = blend(self.headers, rate(headers, old_headers));
-            self.blocks = blend(self.blocks, rate(blocks, old_blocks));
-            self.bytes = blend(self.bytes, rate(bytes, old_bytes));
+/// As many on each line as fit, none cut in two.
+fn wrap(words: impl IntoIterator<Item = String>, width: usize) -> String {
+    let (mut text, mut used) = (String::new(), 0_usize);
+    for word in words {
+        let length = console::measure_text_width(&word);
+        let with_gap = used.saturating_add(GAP.len()).saturating_add(length);
+        if text.is_empty() {
+            used = length;
+        } else if with_gap <= width {
+            text.push_str(GAP);
+            used = with_gap;
+        } else {
+            text.push('\n');
+            used = length;
         }
-        self.last = Some((now, headers, blocks, bytes));
+        text.push_str(&word);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use moorline_messages::Stall;
+
+    use super::*;
+    use crate::pace::Stalled;
+
+    fn busy() -> Observed {
+        let mut seen = Observed::default();
+        seen.progress.in_flight = 96;
+        seen.pace.phase = Phase::Syncing;
+        seen.pace.percent = 43.27;
+        seen.pace.headers_per_s = 12_345.6;
+        seen.pace.blocks_per_s = 4_321.0;
+        seen.pace.bytes_per_s = 123_456_789.0;
+        seen.pace.eta = Some(Duration::from_secs(730));
+        seen.pace.budget_used_percent = 37.4;
+        seen
     }
 
-    fn describe(&self, seen: &Observed) -> String {
-        let progress = &seen.progress;
-        let total = progress.blocks.saturating_add(progress.remaining_blocks);
-        let eta = match self.blocks {
-            rate if rate >= 0.1 => {
-                let left = Duration::from_secs_f64(progress.remaining_blocks as f64 / rate);
-                format!("{} left", HumanDuration(left))
-            }
-            _ => "no blocks yet".to_owned(),
-        };
-        format!(
-            "{}/{total} blocks, {:.0} headers/s, {:.0} blocks/s, {}/s, {eta}, {}, {} in flight",
-            progress.blocks,
-            self.headers,
-            self.blocks,
-            HumanBytes(self.bytes as u64),
-            peers_of(seen),
-            progress.in_flight,
-        )
+    #[test]
+    fn a_line_tells_how_far_how_fast_and_how_long_still() {
+        assert_eq!(
+            line(&busy()),
+            "43.2%, 12m 10s left, 12346 headers/s, 4321 blocks/s, 123.5 MB/s, 0 peers, 96 in \
+             flight, budget 37%"
+        );
+    }
+
+    #[test]
+    fn a_stall_is_told_in_place_of_the_time_left() {
+        let mut seen = busy();
+        let lasts = Duration::from_secs(24);
+        seen.pace.stalled = Some(Stalled { why: Stall::NoPeer, lasts });
+        let line = line(&seen);
+        let why = "43.2%, nothing for 24s: no peer can be asked for what is missing, 12346";
+        assert!(line.starts_with(why), "{line}");
+        assert!(!line.contains("left"), "{line}");
+    }
+
+    #[test]
+    fn the_facts_stand_on_one_line_of_eighty_columns_and_on_whole_ones_of_forty() {
+        let wide = wrap(facts(&busy()), 80);
+        assert_eq!(
+            wide,
+            "12346 headers/s  4321 blocks/s  123.5 MB/s  0 peers  96 in flight  budget 37%"
+        );
+        let narrow = wrap(facts(&busy()), 40);
+        assert_eq!(
+            narrow.split_whitespace().collect::<Vec<_>>(),
+            wide.split_whitespace().collect::<Vec<_>>()
+        );
+        assert_eq!(narrow.lines().count(), 3);
+        assert!(narrow.lines().all(|line| line.len() <= 40), "{narrow}");
+    }
+
+    #[test]
+    fn times_have_two_units_at_most() {
+        for (seconds, text) in
+            [(0, "0s"), (59, "59s"), (61, "1m 1s"), (7_380, "2h 3m"), (180_000, "2d 2h")]
+        {
+            assert_eq!(short(Duration::from_secs(seconds)), text);
+        }
     }
 }

@@ -69,7 +69,7 @@ impl Summary {
             elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
             peak_rss_bytes: peak_rss_bytes(),
             peers: peers as u64,
-            restarts: seen.restarts,
+            restarts: seen.total_restarts(),
             datadir: Some(datadir.to_owned()),
             trace: None,
             survived: Vec::new(),
@@ -86,7 +86,7 @@ impl Summary {
         self.blocks_per_s = add(self.blocks_per_s, earlier.progress.blocks);
         self.bytes = self.bytes.saturating_add(earlier.progress.bytes);
         self.refetched = self.refetched.saturating_add(earlier.progress.refetched);
-        self.restarts = self.restarts.saturating_add(earlier.restarts);
+        self.restarts = self.restarts.saturating_add(earlier.total_restarts());
     }
 }
 

@@ -15,9 +15,14 @@ pub(crate) fn bar() -> ProgressBar {
     BARS.add(ProgressBar::new(1).with_style(moving()))
 }
 
-/// How a bar looks while something is missing.
+/// Columns of the terminal.
+pub(crate) fn width() -> usize {
+    usize::from(console::Term::stderr().size().1)
+}
+
+/// How a bar looks while something is missing: its words fit into its lines already.
 pub(crate) fn moving() -> ProgressStyle {
-    style("{bar:20.cyan/blue} {percent:>3}% {wide_msg}")
+    style("{wide_bar:.cyan/blue} {prefix}\n{msg}")
 }
 
 /// How it looks while nothing is: only its words.

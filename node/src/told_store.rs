@@ -22,8 +22,10 @@ impl Backend for ToldStore {
     fn commit(&self, batches: &[&StoreBatch]) -> Vec<Result<(), StoreError>> {
         let verdicts = self.disk.commit(batches);
         let failure = verdicts.iter().find_map(|verdict| verdict.as_ref().err());
+        let failures = verdicts.iter().filter(|verdict| verdict.is_err()).count() as u64;
         self.all.send_if_modified(|seen| {
-            let changed = seen.store_failure.as_ref() != failure;
+            seen.store_failures = seen.store_failures.saturating_add(failures);
+            let changed = failures > 0 || seen.store_failure.as_ref() != failure;
             if changed {
                 seen.store_failure = failure.cloned();
             }

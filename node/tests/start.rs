@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use moorline::{Node, NodeConfig, NodeError};
+use moorline::{Budget, Node, NodeConfig, NodeError};
 use moorline_rules::ChainSpec;
 use moorline_store::Disk;
 use moorline_tree::SyncTrigger;
@@ -27,10 +27,12 @@ fn a_node_whose_port_is_in_use_lets_go_of_its_store() {
             listen,
             peers: Vec::new(),
             peers_max: 4,
+            budget: Budget::default(),
             floor: 1,
             sync_trigger: SyncTrigger::Forkchoice,
             engine: None,
             http,
+            metrics: None,
             tracer: moorline_kit::Tracer::OFF,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

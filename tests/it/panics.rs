@@ -18,7 +18,7 @@ fn survives_a_panic_in(actor: ActorName) {
         let begun = wait(&node, "no block came", |seen| seen.progress.blocks > 0).await;
         assert!((begun.progress.blocks as usize) < BLOCKS, "the panic must come in the middle");
         assert!(node.crashers().crash(actor));
-        wait(&node, "it was not rebuilt", |seen| seen.restarts == 1).await;
+        wait(&node, "it was not rebuilt", |seen| seen.total_restarts() == 1).await;
         wait_until_synced(&node).await;
         node.stop().await;
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use moorline::{Node, NodeConfig, Observed};
+use moorline::{Budget, Node, NodeConfig, Observed};
 use moorline_messages::NodeRecord;
 use moorline_store::{CheckReport, Disk};
 
@@ -52,10 +52,12 @@ impl World {
             listen: None,
             peers,
             peers_max: 10,
+            budget: Budget::default(),
             floor: 1,
             sync_trigger: moorline_tree::SyncTrigger::Forkchoice,
             engine: None,
             http: None,
+            metrics: None,
             tracer: moorline_kit::Tracer::OFF,
         })
         .await

@@ -11,9 +11,9 @@ use jsonrpsee::{
 };
 use moorline_kit::{Ask, Port};
 use moorline_messages::{
-    Block, HashOrNumber, StoreAnswer, StoreError, StoreQuery, StoreStatus, StoredBlock,
+    Block, HashOrNumber, Stall, StoreAnswer, StoreError, StoreQuery, StoreStatus, StoredBlock,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use tokio::{sync::watch, time::timeout};
 
 use crate::{RpcBlock, rpc_block};
@@ -33,8 +33,7 @@ const UNKNOWN_BLOCK_CODE: i32 = -39001;
 const PRUNED_HISTORY_CODE: i32 = 4444;
 
 /// How far the node is, as whoever watches the tree and the downloader knows it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct SyncStatus {
     /// The height of the canonical tip when this node started.
     #[serde(rename = "startingBlock", with = "alloy_serde::quantity")]
@@ -45,9 +44,46 @@ pub struct SyncStatus {
     /// The greatest height that the consensus client's head is known to have.
     #[serde(rename = "highestBlock", with = "alloy_serde::quantity")]
     pub highest: u64,
+    /// What other clients do not tell, under a key that they do not know.
+    #[serde(rename = "moorline")]
+    pub detail: SyncDetail,
     /// Whether blocks are missing. Where none is, `eth_syncing` says `false` and nothing else.
     #[serde(skip)]
     pub syncing: bool,
+}
+
+/// How fast a sync goes, in plain JSON numbers: what the progress line says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncDetail {
+    /// Of the headers and bodies that were missing, how many percent are here.
+    pub percent: f64,
+    /// Headers proved in a second.
+    pub headers_per_second: f64,
+    /// Blocks put on disk in a second.
+    pub blocks_per_second: f64,
+    /// Bytes of both proved in a second.
+    pub bytes_per_second: u64,
+    /// Seconds left at that pace; `null` where there is none.
+    pub eta_seconds: Option<u64>,
+    /// Peers that are connected.
+    pub peers: u64,
+    /// Fetches that are out.
+    pub in_flight: u64,
+    /// Bytes in flight and held, of the bytes that may be.
+    pub budget_used_percent: f64,
+    /// Why nothing comes, in a sentence; `null` while something does.
+    #[serde(serialize_with = "as_sentence")]
+    pub stalled: Option<Stall>,
+}
+
+// serde passes what it serializes by reference
+#[allow(clippy::ref_option)]
+fn as_sentence<S: Serializer>(stall: &Option<Stall>, serializer: S) -> Result<S::Ok, S::Error> {
+    match stall {
+        Some(stall) => serializer.collect_str(stall),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// What the methods answer from memory.

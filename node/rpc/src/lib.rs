@@ -20,5 +20,5 @@ mod server;
 mod tests;
 
 pub use block::{BlockError, RpcBlock, rpc_block};
-pub use eth::{EthConfig, STORE_WAIT, StorePort, SyncStatus, eth_module};
+pub use eth::{EthConfig, STORE_WAIT, StorePort, SyncDetail, SyncStatus, eth_module};
 pub use server::{RpcHandle, RpcServer, RpcServerError};

@@ -10,7 +10,10 @@ mod trace;
 
 use eyre::{Result, eyre};
 
-use crate::cli::{Cli, Command, ConfigCommand};
+use crate::{
+    cli::{Cli, Command, ConfigCommand},
+    node::Started,
+};
 
 /// Threads that run sessions, servers and proofs.
 const WORKERS_MIN: usize = 2;
@@ -43,6 +46,12 @@ fn on_actix(command: impl Future<Output = Result<()>>) -> Result<()> {
         None => unreachable!("actix asks for its runtime once"),
     });
     system.block_on(command)
+}
+
+fn say_where_metrics_are(started: &Started) {
+    if let Some(addr) = started.metrics {
+        tracing::info!("metrics are at http://{addr}/metrics");
+    }
 }
 
 /// Completes when the process is asked to end: by Ctrl-C, a service manager, or a terminal that is

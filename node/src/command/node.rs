@@ -29,10 +29,12 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
         listen: Some(SocketAddr::new(settings.addr, settings.port)),
         peers: settings.peer.clone(),
         peers_max: settings.maxpeers,
+        budget: settings.download.budget(),
         floor: 1,
         sync_trigger: settings.sync.trigger.into(),
         engine: Some((engine, jwt)),
         http: Some(SocketAddr::new(settings.http.addr, settings.http.port)),
+        metrics: settings.metrics.listen(),
         tracer: recorded.tracer(),
     })
     .await?;
@@ -75,4 +77,5 @@ fn say_where(started: &Started, chain: &str, datadir: &Path) {
     if let Some(addr) = started.http {
         tracing::info!("JSON-RPC clients read it at http://{addr}");
     }
+    super::say_where_metrics_are(started);
 }

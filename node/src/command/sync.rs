@@ -61,13 +61,16 @@ pub(crate) async fn run(args: SyncArgs) -> Result<()> {
         listen,
         peers: settings.peer.clone(),
         peers_max: settings.maxpeers,
+        budget: settings.download.budget(),
         floor,
         sync_trigger: SyncTrigger::Forkchoice,
         engine: None,
         http: None,
+        metrics: settings.metrics.listen(),
         tracer: recorded.tracer(),
     })
     .await?;
+    super::say_where_metrics_are(&node.started());
     let shown = progress::show(node.watched().all, args.json);
     let started = moorline_kit::now();
     let done = tokio::select! {

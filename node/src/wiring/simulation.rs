@@ -202,7 +202,7 @@ fn simulate(seed: u64, dir: &Path) -> (BlockNumHash, Hops) {
 
 async fn run(blocks: Vec<Block>, block: BlockNumHash, seen: Seen, tracer: &Tracer) {
     let spec = Arc::new(ChainSpec::from_genesis_json(&genesis_json()).unwrap());
-    let (reporters, mut watched) = observe::start(tracer);
+    let (reporters, mut watched) = observe::start(tracer, Budget::default());
     let memory = Memory::new(spec.genesis(), spec.chain_id()).unwrap();
     let store = Arc::new(Noting { memory, block, seen: Arc::clone(&seen) });
     let actors = Actors {

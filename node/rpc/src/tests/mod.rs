@@ -8,15 +8,17 @@ use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{B256, Bytes, Sealable};
 use moorline_kit::{Ask, Limit, Probe};
 use moorline_messages::{
-    Block, BlockNumHash, Body, Forkchoice, HashOrNumber, StoreAnswer, StoreError, StoreQuery,
-    StoreStatus, StoredBlock,
+    Block, BlockNumHash, Body, Forkchoice, HashOrNumber, Stall, StoreAnswer, StoreError,
+    StoreQuery, StoreStatus, StoredBlock,
 };
 use moorline_rules::{BlockReader, ChainSpec};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use self::client::{call, post};
-use crate::{EthConfig, RpcBlock, RpcHandle, RpcServer, SyncStatus, eth_module, rpc_block};
+use crate::{
+    EthConfig, RpcBlock, RpcHandle, RpcServer, SyncDetail, SyncStatus, eth_module, rpc_block,
+};
 
 type StoreAsk = Ask<StoreQuery, Result<StoreAnswer, StoreError>>;
 
@@ -157,15 +159,42 @@ async fn what_is_kept_in_memory_is_told() {
 }
 
 #[tokio::test]
-async fn syncing_is_an_object_of_three_heights_or_false() {
+async fn syncing_is_three_heights_and_what_the_progress_line_says_or_false() {
     let rig = Rig::holding(Holdings::default()).await;
     assert_eq!(rig.expect_result("eth_syncing", json!([])).await, json!(false));
-    let status = SyncStatus { starting: 1, current: 16, highest: 600, syncing: true };
+    let detail = SyncDetail {
+        percent: 43.2,
+        headers_per_second: 12_345.0,
+        blocks_per_second: 0.5,
+        bytes_per_second: 1_000_000,
+        eta_seconds: Some(90),
+        peers: 8,
+        in_flight: 24,
+        budget_used_percent: 37.0,
+        stalled: None,
+    };
+    let status = SyncStatus { starting: 1, current: 16, highest: 600, detail, syncing: true };
     rig.sync.send(status).unwrap();
-    assert_eq!(
-        rig.expect_result("eth_syncing", json!([])).await,
-        json!({"startingBlock": "0x1", "currentBlock": "0x10", "highestBlock": "0x258"})
-    );
+    let told = rig.expect_result("eth_syncing", json!([])).await;
+    let expected = json!({
+        "startingBlock": "0x1", "currentBlock": "0x10", "highestBlock": "0x258",
+        "moorline": {
+            "percent": 43.2, "headersPerSecond": 12345.0, "blocksPerSecond": 0.5,
+            "bytesPerSecond": 1_000_000, "etaSeconds": 90, "peers": 8, "inFlight": 24,
+            "budgetUsedPercent": 37.0, "stalled": null,
+        },
+    });
+    assert_eq!(told, expected);
+    // what other clients read it with does not mind the key that it does not know
+    let read: alloy_rpc_types_eth::SyncStatus = serde_json::from_value(told).unwrap();
+    let alloy_rpc_types_eth::SyncStatus::Info(read) = read else { panic!("{read:?}") };
+    assert_eq!((read.current_block.to::<u64>(), read.highest_block.to::<u64>()), (16, 600));
+
+    let detail = SyncDetail { eta_seconds: None, stalled: Some(Stall::NoPeer), ..detail };
+    rig.sync.send(SyncStatus { detail, ..status }).unwrap();
+    let told = rig.expect_result("eth_syncing", json!([])).await;
+    assert_eq!(told["moorline"]["etaSeconds"], Value::Null);
+    assert_eq!(told["moorline"]["stalled"], "no peer can be asked for what is missing");
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use std::{
 
 use eyre::{Context, Result, bail, eyre};
 use moorline_devnet::genesis_json;
+use moorline_downloader::Budget;
 use moorline_kit::Tracer;
 use moorline_messages::{ActorName, BlockNumHash, StoreError};
 use moorline_rules::ChainSpec;
@@ -173,10 +174,12 @@ impl Demo {
             listen: Some(loopback),
             peers: self.net.records(),
             peers_max: PEERS_MAX,
+            budget: Budget::default(),
             floor: 1,
             sync_trigger: moorline_tree::SyncTrigger::Forkchoice,
             engine: Some((loopback, self.consensus.jwt())),
             http: Some(loopback),
+            metrics: None,
             tracer: self.recorded.as_ref().map_or(Tracer::OFF, Recorded::tracer),
         })
         .await?;
@@ -228,12 +231,12 @@ impl Demo {
         for (place, actor) in ActorName::ALL.into_iter().enumerate() {
             let share = place as f64 * 0.12 + 0.03;
             let while_syncing = self.wait_for_share(share).await?;
-            let before = self.seen().restarts;
+            let before = self.seen().total_restarts();
             if !crashers.crash(actor) {
                 bail!("the order to crash did not reach the {actor}");
             }
             let ordered = moorline_kit::now();
-            self.wait_until("an actor did not come back", |seen| seen.restarts > before).await?;
+            self.wait_until("an actor did not come back", |seen| seen.total_restarts() > before).await?;
             let took = moorline_kit::now().saturating_duration_since(ordered).as_millis();
             say(self.quiet, &format!("the {actor} panicked, and was rebuilt in {took} ms"));
             let when = if while_syncing { " in the middle of the sync" } else { "" };
