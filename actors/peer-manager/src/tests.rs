@@ -8,6 +8,8 @@ mod clock;
 mod conduct;
 mod dialling;
 mod hedging;
+mod interleaving;
+mod load;
 mod property;
 mod restart;
 

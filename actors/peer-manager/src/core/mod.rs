@@ -15,8 +15,8 @@ use std::{
 
 use moorline_messages::{
     ActorName, Blame, CloseReason, Conduct, Direction, DisconnectReason, FetchCommand, FetchError,
-    FetchOutcome, FetchRequest, FetchedItems, Lifecycle, NodeRecord, PeerId, PeerInfo, PeerReport,
-    PeersReport, Priority, RequestId, SessionCommand, SessionEvent, SessionId,
+    FetchItems, FetchOutcome, FetchRequest, FetchedItems, Lifecycle, NodeRecord, PeerId, PeerInfo,
+    PeerReport, PeersReport, Priority, RequestId, SessionCommand, SessionEvent, SessionId,
 };
 
 use ban::{BAN_TIME, Bans, STATIC_BAN_TIME};
@@ -25,7 +25,7 @@ use flight::{Ended, Flights, Hedge};
 pub(crate) use note::Note;
 #[cfg(test)]
 pub(crate) use peers::IN_FLIGHT_REQUESTS_MAX;
-use peers::Peers;
+use peers::{Choice, Peers};
 use queue::{Place, Queue};
 
 use crate::PeerManagerConfig;
@@ -86,6 +86,8 @@ pub(crate) struct PeerManagerCore {
     flights: Flights,
     dials: Dials,
     bans: Bans,
+    /// When to see whether a held request should go to somebody else.
+    look_again_at: Option<Instant>,
     report_due: bool,
     reported_at: Option<Instant>,
 }
@@ -101,6 +103,7 @@ impl PeerManagerCore {
             flights: Flights::default(),
             dials: Dials::default(),
             bans: Bans::default(),
+            look_again_at: None,
             report_due: false,
             reported_at: None,
         }
@@ -136,6 +139,7 @@ impl PeerManagerCore {
         [
             (self.queue.next_wakeup(), "a request waits"),
             (self.flights.next_wakeup(), "an answer is due"),
+            (self.look_again_at, "a request is held for a busy peer"),
             (self.peers.next_wakeup(), "a peer is silent"),
             (self.dials.next_wakeup(), "a peer is to be dialled"),
             (report.map(|at| after(at, REPORT_EVERY)), "the peers changed"),
@@ -380,6 +384,7 @@ impl PeerManagerCore {
 
     /// Gives waiting requests to peers, in order, as far as peers are free.
     fn dispatch(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        self.look_again_at = None;
         self.hedge(now, effects);
         let mut from: Option<Place> = None;
         while self.peers.any_free()
@@ -401,31 +406,35 @@ impl PeerManagerCore {
     /// their class, so they go before what waits.
     fn hedge(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         while self.peers.any_free()
-            && let Some((hedge, session)) = self.next_hedge(now)
+            && let Some((request, items, deadline, session)) = self.next_hedge(now)
         {
-            let (request, items) = (hedge.request.id, hedge.request.items.clone());
-            let Some(flight) = self.peers.depart(now, session, &items, hedge.deadline) else {
-                return;
-            };
+            let Some(flight) = self.peers.depart(now, session, &items, deadline) else { return };
             self.flights.double(request, flight);
             effects.push(Effect::Command(SessionCommand::Fetch { session, request, items }));
         }
     }
 
-    fn next_hedge(&self, now: Instant) -> Option<(&Hedge, SessionId)> {
-        self.flights.hedges().find_map(|hedge| {
-            let session = self.peers.choose(now, &hedge.request, false)?;
-            Some((hedge, session))
-        })
+    fn next_hedge(&mut self, now: Instant) -> Option<(RequestId, FetchItems, Instant, SessionId)> {
+        let mut held_until = None;
+        let found = self.flights.hedges().find_map(|hedge| {
+            let choice = self.peers.choose(now, &hedge.request, false);
+            let session = chosen(choice, &mut held_until)?;
+            Some((hedge.request.id, hedge.request.items.clone(), hedge.deadline, session))
+        });
+        self.look_again_at = [self.look_again_at, held_until].into_iter().flatten().min();
+        found
     }
 
     /// The first request behind `from` that somebody can take now. Those before it found nobody, and
     /// peers only get busier.
-    fn next_match(&self, now: Instant, from: Option<Place>) -> Option<(Place, SessionId)> {
-        self.queue.behind(from).find_map(|(place, queued)| {
-            let session = self.peers.choose(now, &queued.request, queued.may_repeat())?;
-            Some((*place, session))
-        })
+    fn next_match(&mut self, now: Instant, from: Option<Place>) -> Option<(Place, SessionId)> {
+        let mut held_until = None;
+        let found = self.queue.behind(from).find_map(|(place, queued)| {
+            let choice = self.peers.choose(now, &queued.request, queued.may_repeat());
+            Some((*place, chosen(choice, &mut held_until)?))
+        });
+        self.look_again_at = [self.look_again_at, held_until].into_iter().flatten().min();
+        found
     }
 
     fn tell_peers(&mut self, now: Instant, effects: &mut Vec<Effect>) {
@@ -447,6 +456,16 @@ impl PeerManagerCore {
             self.disconnect(now, session, DisconnectReason::ClientQuitting, effects);
         }
     }
+}
+
+/// Whom to ask now; else `held_until` is brought forward if the request is held for somebody.
+fn chosen(choice: Choice, held_until: &mut Option<Instant>) -> Option<SessionId> {
+    match choice {
+        Choice::Ask(session) => return Some(session),
+        Choice::Hold(end) => *held_until = Some(held_until.map_or(end, |at| at.min(end))),
+        Choice::Nobody => {}
+    }
+    None
 }
 
 /// The least wait before a peer is dialled again: time mends a network, but not a wrong genesis.

@@ -19,6 +19,8 @@ use super::{
 /// Most requests that are out to one peer. More than one hides the delay of the network; many more
 /// would only wait at the peer.
 pub(crate) const IN_FLIGHT_REQUESTS_MAX: usize = 4;
+/// Peers whose expected times differ by less than this part of the least are alike, and take turns.
+const ALIKE_PART: u64 = 4;
 /// Timeouts in a row that end a session.
 const TIMEOUTS_IN_A_ROW_MAX: u32 = 5;
 /// A peer that owes answers and gives none for this long is dropped.
@@ -38,6 +40,18 @@ struct Standing {
     avoided: bool,
     /// It says that it is too far behind to have them.
     behind: bool,
+}
+
+/// What to do with a request now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// This session gets it.
+    Ask(SessionId),
+    /// A busy peer is expected to be done with it before any free one would be. Should that peer not
+    /// answer anything until then, there is no sense in waiting for it.
+    Hold(Instant),
+    /// Nobody is free who should get it.
+    Nobody,
 }
 
 /// What is remembered of a peer from one session to the next.
@@ -65,6 +79,8 @@ pub(crate) struct Peer {
     pub(crate) info: PeerInfo,
     in_flight: usize,
     items_out: u64,
+    /// The count of all departures when it was last asked.
+    turn: u64,
     late: VecDeque<Late>,
     timeouts_in_a_row: u32,
     /// When the newest of those was noticed.
@@ -135,15 +151,21 @@ impl Peer {
         }
     }
 
+    /// Until when a busy peer can be believed to give its next answer soon.
+    fn answers_by(&self, meter: &Meter, request: &FetchRequest) -> Option<Instant> {
+        let requests = u64::try_from(self.in_flight).unwrap_or(u64::MAX);
+        let items = self.items_out.checked_div(requests)?;
+        Some(after(self.owes_since?, meter.unusual(Kind::of(&request.items), items, (0, 0))))
+    }
+
     fn expected_us(&self, meter: &Meter, now: Instant, request: &FetchRequest) -> u64 {
         let kind = Kind::of(&request.items);
-        let history = request.priority == Priority::History;
-        if history && self.in_flight == 0 && !meter.is_measured(kind) {
-            // nothing but its faults speaks against a peer nobody tried; the tip is no time to try
-            return meter.penalty_us(now);
+        let items = asked_items(&request.items);
+        // the tip is no time to try
+        if request.priority == Priority::History && self.in_flight == 0 {
+            return meter.hoped_us(now, kind, items);
         }
-        let ahead = (self.in_flight, self.items_out);
-        meter.expected_us(now, kind, asked_items(&request.items), ahead)
+        meter.expected_us(now, kind, items, (self.in_flight, self.items_out))
     }
 }
 
@@ -153,6 +175,7 @@ pub(crate) struct Peers {
     sessions: BTreeMap<SessionId, Peer>,
     by_id: BTreeMap<PeerId, SessionId>,
     records: BTreeMap<PeerId, Record>,
+    departures: u64,
 }
 
 impl Peers {
@@ -180,6 +203,7 @@ impl Peers {
             info,
             in_flight: 0,
             items_out: 0,
+            turn: 0,
             late: VecDeque::new(),
             timeouts_in_a_row: 0,
             timed_out_at: None,
@@ -223,26 +247,39 @@ impl Peers {
     }
 
     /// Who should get these items: of the best standing that anybody connected has towards them, the
-    /// peer that is free and expected to be done first. While those are all busy, the request waits.
-    pub(crate) fn choose(
-        &self,
-        now: Instant,
-        request: &FetchRequest,
-        may_repeat: bool,
-    ) -> Option<SessionId> {
+    /// peer that is free and expected to be done first, alike ones in turns. While those are all busy,
+    /// the request waits. The tip also waits for a busy peer that is expected to be done sooner.
+    pub(crate) fn choose(&self, now: Instant, request: &FetchRequest, may_repeat: bool) -> Choice {
         let able = || self.sessions.iter().filter(|(_, peer)| peer.has(&request.items));
-        let best = able().map(|(_, peer)| peer.standing(request)).min()?;
+        let Some(best) = able().map(|(_, peer)| peer.standing(request)).min() else {
+            return Choice::Nobody;
+        };
         if best.avoided && !may_repeat {
-            return None;
+            return Choice::Nobody;
         }
-        able()
-            .filter(|(_, peer)| peer.is_free() && peer.standing(request) == best)
-            .filter_map(|(session, peer)| {
-                let record = self.records.get(&peer.info.id)?;
-                Some((peer.expected_us(&record.meter, now, request), peer.info.id, *session))
+        let fit = |is_free: bool| {
+            let fit =
+                move |peer: &Peer| peer.is_free() == is_free && peer.standing(request) == best;
+            able().filter(move |(_, peer)| fit(peer)).filter_map(move |(session, peer)| {
+                let meter = &self.records.get(&peer.info.id)?.meter;
+                Some((peer.expected_us(meter, now, request), session, peer, meter))
             })
-            .min()
-            .map(|(_, _, session)| session)
+        };
+        let Some(least_us) = fit(true).map(|(expected_us, ..)| expected_us).min() else {
+            return Choice::Nobody;
+        };
+        if request.priority == Priority::Tip {
+            let sooner = fit(false).filter(|(expected_us, ..)| *expected_us < least_us);
+            let ends = sooner.filter_map(|(.., peer, meter)| peer.answers_by(meter, request));
+            if let Some(end) = ends.max().filter(|end| *end > now) {
+                return Choice::Hold(end);
+            }
+        }
+        let alike_us = least_us.saturating_add(least_us / ALIKE_PART);
+        fit(true)
+            .filter(|(expected_us, ..)| *expected_us <= alike_us)
+            .min_by_key(|(_, _, peer, _)| (peer.turn, peer.info.id))
+            .map_or(Choice::Nobody, |(_, session, ..)| Choice::Ask(*session))
     }
 
     /// A request leaves for a peer. `deadline` is when its outcome is owed at the latest.
@@ -269,6 +306,8 @@ impl Peers {
             patience_ends,
             deadline: patience_ends.min(deadline),
         };
+        self.departures = self.departures.saturating_add(1);
+        peer.turn = self.departures;
         peer.in_flight = peer.in_flight.saturating_add(1);
         peer.items_out = peer.items_out.saturating_add(asked);
         peer.owes_since.get_or_insert(now);
@@ -329,7 +368,9 @@ impl Peers {
         peer.owes_since = (!peer.owes_nothing()).then_some(now);
         let took = now.saturating_duration_since(flight.sent_at);
         let record = self.record(now, flight.peer);
-        record.meter.observe(flight.kind, Sample { took, worked, asked: flight.asked, got });
+        record
+            .meter
+            .observe(flight.kind, Sample { at: now, took, worked, asked: flight.asked, got });
         record.served_items = record.served_items.saturating_add(got);
         let bytes = u64::try_from(wire_bytes).unwrap_or(u64::MAX);
         record.served_bytes = record.served_bytes.saturating_add(bytes);

@@ -38,8 +38,11 @@ pub(crate) fn asked_items(items: &FetchItems) -> u64 {
     .max(1)
 }
 
-/// Weight of the newest measurement.
+/// Weight of the newest measurement when the one before it is fresh.
 const NEWEST: f64 = 0.25;
+/// A measurement is worth half after this long: a peer that was slow under somebody else's load, or
+/// ours, must not stay unasked for ever.
+const MEASURE_HALF_LIFE: Duration = Duration::from_secs(2);
 /// How fast the best delay ever seen is forgotten, per measurement.
 const FLOOR_DRIFT: f64 = 1.05;
 /// Shares below this count as this, so that an expected time stays finite.
@@ -74,6 +77,8 @@ const PENALTY_HALF_LIFE: Duration = Duration::from_secs(30);
 /// What is measured of one answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
+    /// When the answer came.
+    pub(crate) at: Instant,
     /// From the request's leaving to the answer's coming.
     pub(crate) took: Duration,
     /// Set when the peer had other requests of ours before this one: the time since it finished
@@ -97,6 +102,8 @@ struct Pace {
     share: f64,
     /// Time to answer, waiting behind other requests included: what timeouts are made from.
     delay_ms: f64,
+    /// When the newest answer came.
+    measured_at: Instant,
 }
 
 impl Pace {
@@ -108,7 +115,13 @@ impl Pace {
             item_ms: half_ms / sample.got as f64,
             share: share(sample),
             delay_ms: took_ms,
+            measured_at: sample.at,
         }
+    }
+
+    /// What the measurements are still worth: one at first, half after each half-life.
+    fn worth(&self, now: Instant) -> f64 {
+        halved(now.saturating_duration_since(self.measured_at), MEASURE_HALF_LIFE)
     }
 
     /// What a request takes that the peer gets now.
@@ -127,9 +140,11 @@ impl Pace {
                 (took_ms - self.floor_ms) / sample.got as f64
             }
         };
-        blend(&mut self.item_ms, item_ms);
-        blend(&mut self.share, share(sample));
-        blend(&mut self.delay_ms, took_ms);
+        let newest = 1.0 - self.worth(sample.at) * (1.0 - NEWEST);
+        blend(&mut self.item_ms, item_ms, newest);
+        blend(&mut self.share, share(sample), newest);
+        blend(&mut self.delay_ms, took_ms, newest);
+        self.measured_at = sample.at;
     }
 }
 
@@ -194,12 +209,7 @@ impl Meter {
 
     fn penalty_ms(&self, now: Instant) -> f64 {
         let Some(at) = self.penalty_at else { return 0.0 };
-        let halvings = millis(now.saturating_duration_since(at)) / millis(PENALTY_HALF_LIFE);
-        self.penalty_ms * (-halvings).exp2()
-    }
-
-    pub(crate) const fn is_measured(&self, kind: Kind) -> bool {
-        self.pace(kind).is_some()
+        self.penalty_ms * halved(now.saturating_duration_since(at), PENALTY_HALF_LIFE)
     }
 
     /// What a request is expected to take, in microseconds, faults counted as time. `ahead` is what
@@ -227,9 +237,13 @@ impl Meter {
         Duration::from_micros(micros(unusual_ms.max(UNUSUAL_MIN_MS)))
     }
 
-    /// What faults add to the expected time, in microseconds.
-    pub(crate) fn penalty_us(&self, now: Instant) -> u64 {
-        micros(self.penalty_ms(now))
+    /// The same for a peer that has nothing to do, believing old measurements less and less: those of
+    /// a peer that is never asked would never be mended. Nothing but its faults speaks against a peer
+    /// nobody tried.
+    pub(crate) fn hoped_us(&self, now: Instant, kind: Kind, items: u64) -> u64 {
+        let work_ms =
+            self.pace(kind).map_or(0.0, |pace| pace.work_ms(items, (0, 0)) * pace.worth(now));
+        micros(work_ms + self.penalty_ms(now))
     }
 
     /// How long an answer may take.
@@ -256,8 +270,13 @@ fn share(sample: Sample) -> f64 {
     (sample.got as f64 / sample.asked as f64).min(1.0)
 }
 
-fn blend(old: &mut f64, new: f64) {
-    *old = *old * (1.0 - NEWEST) + new * NEWEST;
+fn blend(old: &mut f64, new: f64, newest: f64) {
+    *old = *old * (1.0 - newest) + new * newest;
+}
+
+/// What is left of one after this time.
+fn halved(time: Duration, half_life: Duration) -> f64 {
+    (-millis(time) / millis(half_life)).exp2()
 }
 
 fn millis(time: Duration) -> f64 {

@@ -266,7 +266,7 @@ fn waiting_behind_our_own_requests_does_not_make_a_peer_slow() {
     let mut rig = Rig::new();
     rig.peer_connects(ANNA);
     rig.peer_connects(BERT);
-    for (peer, other, time_ms) in [(ANNA, BERT, 100), (BERT, ANNA, 150)] {
+    for (peer, other, time_ms) in [(ANNA, BERT, 100), (BERT, ANNA, 250)] {
         let id = rig.fetch_avoiding(bodies(1..=128), &[other]);
         let asked = rig.expect_asked(peer);
         rig.answers_after(time_ms, &asked, 128);
@@ -282,4 +282,94 @@ fn waiting_behind_our_own_requests_does_not_make_a_peer_slow() {
     }
     rig.fetch(bodies(1..=128));
     rig.expect_asked(ANNA);
+}
+
+#[test]
+fn alike_peers_take_turns_and_the_rest_of_the_time_speed_decides() {
+    let mut rig = Rig::new();
+    for id in [ANNA, BERT, CARL] {
+        rig.peer_connects(id);
+    }
+    for (id, time_ms) in [(ANNA, 50), (BERT, 52), (CARL, 80)] {
+        rig.measure(id, time_ms);
+    }
+    for expected in [ANNA, BERT, ANNA, BERT] {
+        let id = rig.fetch(bodies(1..=2));
+        let asked = rig.expect_asked(expected);
+        rig.answers_after(50, &asked, 2);
+        rig.expect_answer(id, expected);
+    }
+}
+
+#[test]
+fn a_peer_that_was_measured_long_ago_is_tried_again_but_not_with_the_tip() {
+    let mut rig = Rig::new();
+    rig.peer_connects(ANNA);
+    rig.peer_connects(BERT);
+    rig.measure(ANNA, 800);
+    rig.passes(6_000);
+    rig.measure(BERT, 100);
+    rig.fetch_tip(bodies(1..=2));
+    let asked = rig.expect_asked(BERT);
+    rig.answers_after(100, &asked, 2);
+    rig.expect_answer(asked.id, BERT);
+    rig.passes(100);
+    rig.fetch(bodies(1..=2));
+    rig.expect_asked(ANNA);
+    // one trial is enough
+    rig.fetch(bodies(1..=2));
+    rig.expect_asked(BERT);
+}
+
+/// Anna answers in 50 ms and has four to answer, Bert answers in 500 ms and is idle.
+fn busy_anna_and_idle_bert() -> (Rig, Vec<Asked>) {
+    let mut rig = Rig::new();
+    rig.peer_connects(ANNA);
+    rig.peer_connects(BERT);
+    rig.measure(ANNA, 50);
+    rig.measure(BERT, 500);
+    for number in 1..=4 {
+        rig.fetch_avoiding(bodies(number..=number), &[BERT]);
+    }
+    let asked = (1..=4).map(|_| rig.expect_asked(ANNA)).collect();
+    (rig, asked)
+}
+
+#[test]
+fn the_tip_waits_for_a_faster_peer_that_is_free_soon_and_history_does_not() {
+    let (mut rig, asked) = busy_anna_and_idle_bert();
+    let tip = rig.fetch_tip(bodies(9..=9));
+    rig.expect_silence();
+    let history = rig.fetch(bodies(5..=5));
+    assert_eq!(rig.expect_asked(BERT).id, history);
+    rig.answers_after(50, &asked[0], 1);
+    rig.expect_answer(asked[0].id, ANNA);
+    assert_eq!(rig.expect_asked(ANNA).id, tip);
+}
+
+#[test]
+fn the_tip_does_not_wait_for_a_faster_peer_that_hangs() {
+    let (mut rig, _) = busy_anna_and_idle_bert();
+    let tip = rig.fetch_tip(bodies(9..=9));
+    rig.passes(199);
+    rig.expect_silence();
+    rig.passes(1);
+    assert_eq!(rig.expect_asked(BERT).id, tip);
+}
+
+#[test]
+fn the_tip_does_not_wait_for_a_faster_peer_that_has_too_much_to_do() {
+    let mut rig = Rig::new();
+    rig.peer_connects(ANNA);
+    rig.peer_connects(BERT);
+    rig.measure(ANNA, 50);
+    rig.measure(BERT, 60);
+    for number in 1..=4 {
+        rig.fetch_avoiding(bodies(number..=number), &[BERT]);
+    }
+    for _ in 1..=4 {
+        rig.expect_asked(ANNA);
+    }
+    rig.fetch_tip(bodies(9..=9));
+    rig.expect_asked(BERT);
 }

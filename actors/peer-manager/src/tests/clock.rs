@@ -178,3 +178,100 @@ fn the_peers_are_told_of_at_most_once_a_second_and_only_on_change() {
     assert_eq!((last.served_items, last.served_bytes, last.in_flight), (100, 50_000, 0));
     assert_eq!(last.delay_ms, Some(100));
 }
+
+#[test]
+fn what_was_out_together_is_one_timeout_in_a_row() {
+    let mut rig = Rig::new();
+    let session = rig.peer_connects(ANNA);
+    for step in 1..=5 {
+        // four the first time, some moments apart; one at a time from then on
+        let ids: Vec<RequestId> = (0..4)
+            .map(|at| {
+                rig.passes(10);
+                rig.fetch(headers(9 + at, 1))
+            })
+            .collect();
+        let out = if step == 1 { 4 } else { 1 };
+        for _ in 0..out {
+            rig.expect_asked(ANNA);
+        }
+        rig.expect_silence();
+        rig.cancel(&ids[out..]);
+        rig.passes(5_001);
+        for id in &ids[..out] {
+            rig.expect_failure(*id, Some(ANNA), FetchError::TimedOut);
+        }
+        assert_eq!(rig.faults(ANNA), if step < 5 { 3 + step } else { 0 }, "step {step}");
+    }
+    rig.expect_disconnect(session, DisconnectReason::PingTimeout);
+}
+
+#[test]
+fn a_peer_that_dribbles_a_byte_a_second_loses_its_requests_to_others_and_then_its_session() {
+    let mut rig = Rig::new();
+    let dribbler = rig.peer_connects(ANNA);
+    rig.measure(ANNA, 40);
+    rig.peer_connects(BERT);
+    rig.measure(BERT, 60);
+    let start = rig.now;
+    // a downloader that always wants eight, and asks somebody else for what failed
+    let mut wanted: BTreeMap<RequestId, FetchItems> = BTreeMap::new();
+    let mut with_anna: BTreeMap<RequestId, Instant> = BTreeMap::new();
+    let mut with_bert: BTreeMap<(Instant, RequestId), Asked> = BTreeMap::new();
+    let (mut rounds, mut retried, mut saved, mut dropped_at) = (0_u64, Vec::new(), 0, None);
+    while dropped_at.is_none() && rig.now < start + ms(200_000) {
+        while wanted.len() < 8 {
+            rounds += 1;
+            let items = bodies(rounds..=rounds);
+            wanted.insert(rig.fetch(items.clone()), items);
+        }
+        while let Some(effect) = rig.seen.pop_front() {
+            match effect {
+                Effect::Command(SessionCommand::Fetch { session, request, items }) => {
+                    if session == dribbler {
+                        assert!(!retried.contains(&request), "it failed at this");
+                        with_anna.insert(request, rig.now);
+                        let late = rig.faults(ANNA) > 0;
+                        assert!(!late || with_anna.len() == 1, "it is asked one at a time");
+                    } else {
+                        let at = rig.now + ms(60);
+                        with_bert.insert((at, request), Asked { session, id: request, items });
+                    }
+                }
+                Effect::Outcome(FetchOutcome { id, result: Ok(_), .. }) => {
+                    wanted.remove(&id);
+                    saved += usize::from(retried.contains(&id));
+                }
+                Effect::Outcome(FetchOutcome { id, peer, result: Err(error) }) => {
+                    if error == FetchError::TimedOut {
+                        let took = rig.now - with_anna.remove(&id).unwrap();
+                        assert!(took <= ms(20_000), "{took:?}");
+                    }
+                    assert_eq!(peer, Some(ANNA));
+                    let items = wanted.remove(&id).unwrap();
+                    let again = rig.fetch_avoiding(items.clone(), &[ANNA]);
+                    retried.push(again);
+                    wanted.insert(again, items);
+                }
+                Effect::Command(SessionCommand::Disconnect { session, .. }) => {
+                    assert_eq!(session, dribbler);
+                    dropped_at = Some(rig.now - start);
+                }
+                other => panic!("unexpected: {other:?}"),
+            }
+        }
+        let answer = with_bert.first_key_value().map(|((at, _), _)| *at);
+        let next = answer.into_iter().chain(rig.core.next_wakeup().map(|(at, _)| at)).min();
+        rig.now = next.unwrap().max(rig.now);
+        if answer == Some(rig.now) {
+            let (_, asked) = with_bert.pop_first().unwrap();
+            rig.answers_after(0, &asked, 1);
+        } else {
+            rig.input(Input::Wakeup);
+        }
+    }
+    let dropped_at = dropped_at.expect("it is dropped in the end");
+    assert!(dropped_at <= ms(60_000), "{dropped_at:?}");
+    // four at first, then one at a time
+    assert!(retried.len() >= 8 && saved >= 7, "{saved} of {}", retried.len());
+}
