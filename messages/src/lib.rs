@@ -35,7 +35,9 @@ mod weigh;
 pub use chain::{Block, BlockNumHash, Body, Forkchoice, HashOrNumber, SealedHeader};
 pub use download::{DownloadFailure, DownloadOutcome, DownloadRequest, ProgressReport, Stall};
 pub use fault::{Blame, Breach};
-pub use fetch::{FetchCommand, FetchError, FetchItems, FetchOutcome, FetchRequest, FetchedItems, Priority};
+pub use fetch::{
+    FetchCommand, FetchError, FetchItems, FetchOutcome, FetchRequest, FetchedItems, Priority,
+};
 pub use id::{PeerId, RequestId, SessionId};
 pub use lifecycle::{ActorName, Lifecycle};
 pub use peer::{Conduct, PeerReport, PeerSummary, PeersReport};

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 use crate::{
-    BlockNumHash, Conduct, DownloadOutcome, DownloadRequest, FetchCommand, FetchItems, FetchOutcome,
-    FetchRequest, FetchedItems, HashOrNumber, Lifecycle, PeerReport, PeersReport, ProgressReport,
-    SessionCommand, SessionEvent, StoreBatch, StoreOutcome, StoreQuery, StoreRequest, TraceBlocks,
-    TraceKey, Traced, TreeEvent, TreeReport, TreeRequest,
+    BlockNumHash, Conduct, DownloadOutcome, DownloadRequest, FetchCommand, FetchItems,
+    FetchOutcome, FetchRequest, FetchedItems, HashOrNumber, Lifecycle, PeerReport, PeersReport,
+    ProgressReport, SessionCommand, SessionEvent, StoreBatch, StoreOutcome, StoreQuery,
+    StoreRequest, TraceBlocks, TraceKey, Traced, TreeEvent, TreeReport, TreeRequest,
 };
 
 fn of_block(block: HashOrNumber) -> TraceBlocks {

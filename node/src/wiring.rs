@@ -133,6 +133,7 @@ pub(crate) fn wire(
     let downloader_ports = moorline_downloader::Ports {
         outcomes: tree.port("download outcomes", DELIVERIES),
         fetches: peer_manager.port("fetches", SMALL),
+        commands: peer_manager.port("fetch commands", SMALL),
         reports: peer_manager.port("peer reports", SMALL),
         store: store.port("store requests of the downloader", BLOCKS),
         progress: reporters.progress.clone(),
@@ -195,3 +196,5 @@ pub(crate) fn wire(
 
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod situations;

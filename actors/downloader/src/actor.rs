@@ -8,8 +8,9 @@ use actix::{
 };
 use moorline_kit::{Alarm, Ask, Crash, Envelope, Handling, Outlet, Stop, off_thread};
 use moorline_messages::{
-    ActorName, Body, DownloadOutcome, FetchError, FetchOutcome, FetchRequest, FetchedItems,
-    Lifecycle, PeerId, PeerReport, RequestId, StoreOutcome, StoreRequest, TreeEvent,
+    ActorName, Body, DownloadFailure, DownloadOutcome, FetchCommand, FetchError, FetchOutcome,
+    FetchRequest, FetchedItems, Lifecycle, PeerId, PeerReport, RequestId, StoreOutcome,
+    StoreRequest, TreeEvent,
 };
 use moorline_rules::{ChainSpec, body::key_of};
 
@@ -36,8 +37,10 @@ pub struct DownloaderActor {
     ports: Ports,
     outcomes: Outlet<DownloadOutcome>,
     fetches: Outlet<FetchRequest>,
+    commands: Outlet<FetchCommand>,
     reports: Outlet<PeerReport>,
     store: Outlet<StoreRequest>,
+    failed_last: Option<DownloadFailure>,
     effects: Vec<Effect>,
 }
 
@@ -51,9 +54,11 @@ impl DownloaderActor {
             alarm: Alarm::default(),
             outcomes: Outlet::new(ports.outcomes.clone()),
             fetches: Outlet::new(ports.fetches.clone()),
+            commands: Outlet::new(ports.commands.clone()),
             reports: Outlet::new(ports.reports.clone()),
             store: Outlet::new(ports.store.clone()),
             ports,
+            failed_last: None,
             effects: Vec::new(),
         }
     }
@@ -73,6 +78,7 @@ impl DownloaderActor {
         let retry = [
             self.outcomes.retry_in(),
             self.fetches.retry_in(),
+            self.commands.retry_in(),
             self.reports.retry_in(),
             self.store.retry_in(),
         ];
@@ -85,6 +91,7 @@ impl DownloaderActor {
         self.alarm.clear();
         self.outcomes.flush();
         self.fetches.flush();
+        self.commands.flush();
         self.reports.flush();
         self.store.flush();
         if self.outcomes.retry_in().is_none() {
@@ -96,16 +103,35 @@ impl DownloaderActor {
     fn dispatch(&mut self, effect: Effect) {
         match effect {
             Effect::Tell(outcome) => {
-                if let DownloadOutcome::Failed { request, reason } = &outcome {
-                    tracing::warn!(%request, %reason, "download failed");
+                match &outcome {
+                    DownloadOutcome::Failed { request, reason } => {
+                        self.log_failure(*request, reason);
+                    }
+                    DownloadOutcome::Blocks { .. } => self.failed_last = None,
+                    DownloadOutcome::NewDownloadStarted { .. } => {}
                 }
                 self.outcomes.tell(outcome);
             }
             Effect::Fetch(request) => self.fetches.tell(request),
+            Effect::Command(command) => self.commands.tell(command),
             Effect::Report(report) => self.reports.tell(report),
             Effect::Store(request) => self.store.tell(request),
             // a watcher that is behind needs only the next one
             Effect::Progress(report) => drop(self.ports.progress.tell(report)),
+            Effect::Stalled(Some((stall, waited))) => {
+                tracing::warn!(seconds = waited.as_secs(), "nothing comes: {stall}");
+            }
+            Effect::Stalled(None) => tracing::info!("the download goes on"),
+        }
+    }
+
+    /// What fails again for the same reason, as the tree tries again and again, is loud only once.
+    fn log_failure(&mut self, request: RequestId, reason: &DownloadFailure) {
+        if self.failed_last.as_ref() == Some(reason) {
+            tracing::debug!(%request, %reason, "download failed again");
+        } else {
+            tracing::warn!(%request, %reason, "download failed");
+            self.failed_last = Some(reason.clone());
         }
     }
 

@@ -1,7 +1,9 @@
 //! Whom the downloader tells, and what.
 
 use moorline_kit::Port;
-use moorline_messages::{DownloadOutcome, FetchRequest, PeerReport, ProgressReport, StoreRequest};
+use moorline_messages::{
+    DownloadOutcome, FetchCommand, FetchRequest, PeerReport, ProgressReport, StoreRequest,
+};
 
 /// The downloader's outward vocabulary.
 #[derive(Clone, Debug)]
@@ -10,6 +12,8 @@ pub struct Ports {
     pub outcomes: Port<DownloadOutcome>,
     /// To the peer manager: what is wanted.
     pub fetches: Port<FetchRequest>,
+    /// To the peer manager: what is not wanted any more.
+    pub commands: Port<FetchCommand>,
     /// To the peer manager: how a peer behaved.
     pub reports: Port<PeerReport>,
     /// To the store: what was proved.

@@ -61,13 +61,22 @@ pub(super) struct Harvest {
     pub(super) unneeded: u64,
 }
 
+/// A fetch that is out.
+#[derive(Debug, Default)]
+struct Asked {
+    /// With the key each body must have, which outlives the wish for it.
+    blocks: Vec<(BlockNumHash, BodyKey)>,
+    /// What the answer will probably bring.
+    bytes: usize,
+}
+
 #[derive(Debug)]
 pub(super) struct Bodies {
     wanted: BTreeMap<BlockNumHash, Wanted>,
     ready: VecDeque<BlockNumHash>,
     waiting: BTreeSet<(Instant, BlockNumHash)>,
-    /// With the key each body must have, which outlives the wish for it.
-    asked: BTreeMap<RequestId, Vec<(BlockNumHash, BodyKey)>>,
+    asked: BTreeMap<RequestId, Asked>,
+    expected_bytes: usize,
     mean_bytes: usize,
 }
 
@@ -78,6 +87,7 @@ impl Bodies {
             ready: VecDeque::new(),
             waiting: BTreeSet::new(),
             asked: BTreeMap::new(),
+            expected_bytes: 0,
             mean_bytes: FIRST_GUESS_BYTES,
         }
     }
@@ -107,9 +117,34 @@ impl Bodies {
         self.asked.len()
     }
 
+    /// How many bodies are wanted, asked for or not.
+    pub(super) fn len(&self) -> usize {
+        self.wanted.len()
+    }
+
     /// Bytes that the answers under way will probably bring.
-    pub(super) fn expected_bytes(&self) -> usize {
-        self.asked.len().saturating_mul(ANSWER_BYTES_AIM)
+    pub(super) const fn expected_bytes(&self) -> usize {
+        self.expected_bytes
+    }
+
+    fn take_asked(&mut self, fetch: RequestId) -> Option<Vec<(BlockNumHash, BodyKey)>> {
+        let asked = self.asked.remove(&fetch)?;
+        self.expected_bytes = self.expected_bytes.saturating_sub(asked.bytes);
+        Some(asked.blocks)
+    }
+
+    /// Forgets fetches of which no body is wanted any more, and says which they were.
+    pub(super) fn forget_needless(&mut self) -> Vec<RequestId> {
+        let wanted = &self.wanted;
+        let is_needless = |(id, asked): (&RequestId, &Asked)| {
+            let waits = |block| wanted.get(block).is_some_and(|w| w.state == State::Asked(*id));
+            (!asked.blocks.iter().any(|(block, _)| waits(block))).then_some(*id)
+        };
+        let needless: Vec<_> = self.asked.iter().filter_map(is_needless).collect();
+        for fetch in &needless {
+            self.take_asked(*fetch);
+        }
+        needless
     }
 
     /// Forgets whatever no download wants any more.
@@ -123,6 +158,17 @@ impl Bodies {
     /// It is on disk.
     pub(super) fn stored(&mut self, block: &BlockNumHash) {
         self.wanted.remove(block);
+    }
+
+    /// Whether the next request is urgent; `None` where nothing is to be asked for.
+    pub(super) fn next_is_urgent(&mut self) -> Option<bool> {
+        loop {
+            let block = self.ready.front()?;
+            match self.wanted.get(block) {
+                Some(wanted) if wanted.state == State::Wanted => return Some(wanted.urgent),
+                _ => self.ready.pop_front(),
+            };
+        }
     }
 
     /// The next request, made of bodies that share a history, oldest wish first.
@@ -149,7 +195,9 @@ impl Bodies {
         }
         let (avoid, urgent) = history?;
         let items = FetchItems::Bodies { blocks: asked.iter().map(|(block, _)| *block).collect() };
-        self.asked.insert(fetch, asked);
+        let bytes = asked.len().saturating_mul(self.mean_bytes);
+        self.expected_bytes = self.expected_bytes.saturating_add(bytes);
+        self.asked.insert(fetch, Asked { blocks: asked, bytes });
         Some((Ask { items, avoid }, urgent))
     }
 
@@ -178,14 +226,15 @@ impl Bodies {
         peer: Option<PeerId>,
         counts: bool,
     ) -> Vec<(BlockNumHash, DownloadFailure)> {
-        let asked = self.asked.remove(&fetch).unwrap_or_default();
+        let asked = self.take_asked(fetch).unwrap_or_default();
         self.put_back(now, fetch, &asked, peer, counts)
     }
 
     /// Forgets that anything was asked for: the peer manager lost it. Costs no attempt.
     pub(super) fn forget_asked(&mut self) {
-        for (fetch, blocks) in std::mem::take(&mut self.asked) {
-            for (block, _) in blocks.iter().rev() {
+        self.expected_bytes = 0;
+        for (fetch, asked) in std::mem::take(&mut self.asked) {
+            for (block, _) in asked.blocks.iter().rev() {
                 let wanted = self.wanted.get_mut(block);
                 if let Some(wanted) = wanted.filter(|w| w.state == State::Asked(fetch)) {
                     wanted.state = State::Wanted;
@@ -234,7 +283,7 @@ impl Bodies {
         peer: PeerId,
         answer: Vec<(BodyKey, Arc<Body>)>,
     ) -> Harvest {
-        let Some(asked) = self.asked.remove(&fetch) else {
+        let Some(asked) = self.take_asked(fetch) else {
             return Harvest { unneeded: answer.len() as u64, ..Harvest::default() };
         };
         let mut harvest = Harvest::default();

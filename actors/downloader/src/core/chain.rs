@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::RangeInclusive,
     sync::Arc,
 };
 
@@ -50,6 +51,30 @@ impl Run {
     }
 }
 
+/// What earlier downloads are proving: it is adopted when it is there, and not asked for again.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    hashes: BTreeSet<B256>,
+    heights: Vec<RangeInclusive<u64>>,
+}
+
+impl Claims {
+    pub(super) fn is_empty(&self) -> bool {
+        self.hashes.is_empty()
+    }
+
+    pub(super) fn hold(&self, hash: &B256, number: Option<u64>) -> bool {
+        let covers = |number| self.heights.iter().any(|heights| heights.contains(&number));
+        self.hashes.contains(hash) || number.is_some_and(covers)
+    }
+
+    /// The greatest height below another that is claimed.
+    pub(super) fn highest_below(&self, number: u64) -> Option<u64> {
+        let tops = self.heights.iter().map(|heights| *heights.end());
+        tops.filter(|top| *top < number).max()
+    }
+}
+
 /// How the first blocks of a download are looked for.
 #[derive(Debug)]
 pub(super) enum Search {
@@ -67,6 +92,8 @@ pub(super) struct Chain {
     pub(super) head: B256,
     pub(super) count: u64,
     pub(super) search: Search,
+    /// The block that the store was searched for last.
+    pub(super) searched_for: B256,
     pub(super) descent: Descent,
     /// Descending: the head is in the first. A gap of millions of blocks has tens of thousands, so
     /// nothing that happens at every input walks them; the fields below say what a walk would.
@@ -79,8 +106,10 @@ pub(super) struct Chain {
     closed: BTreeSet<u64>,
     /// Runs that the store was asked about, by the height of their highest block.
     walks: BTreeMap<RequestId, u64>,
-    /// How many of `runs` are opening or open.
-    open: usize,
+    /// Blocks in those of `runs` that are opening or open.
+    open_blocks: u64,
+    /// Runs whose headers are on their way to the disk, by the height of their highest block.
+    writing: BTreeMap<u64, B256>,
     pub(super) delivered: u64,
 }
 
@@ -92,13 +121,15 @@ impl Chain {
             head,
             count,
             search: Search::Store(id),
+            searched_for: head,
             descent: Descent::new(head, count),
             runs: VecDeque::new(),
             known: 0,
             stored: 0,
             closed: BTreeSet::new(),
             walks: BTreeMap::new(),
-            open: 0,
+            open_blocks: 0,
+            writing: BTreeMap::new(),
             delivered: 0,
         }
     }
@@ -106,6 +137,7 @@ impl Chain {
     /// Adds headers that are on their way to the disk.
     pub(super) fn add_written(&mut self, span: Span) {
         self.add_run(span, Blocks::Writing);
+        self.writing.insert(span.top.number, span.top.hash);
     }
 
     /// Adds headers that lie in the store.
@@ -151,9 +183,26 @@ impl Chain {
         self.runs.front().map_or(0, |run| run.span.top.number)
     }
 
-    /// How many spans are being looked into.
-    pub(super) const fn open_runs(&self) -> usize {
-        self.open
+    /// Blocks of spans that are being looked into.
+    pub(super) const fn open_blocks(&self) -> u64 {
+        self.open_blocks
+    }
+
+    /// What it is proving, and what it proved and has not written yet, by hash and by height. Others
+    /// that want the same wait for it.
+    pub(super) fn claim(&self, claims: &mut Claims) {
+        let (number, hash) = self.descent.next();
+        let bottom = self.descent.floor();
+        if !self.descent.is_done() {
+            claims.hashes.insert(hash);
+        }
+        claims.hashes.extend(self.writing.values());
+        let top = self.writing.last_key_value().map(|(top, _)| *top).or(number);
+        if let (Some(top), Some(bottom)) = (top, bottom)
+            && top >= bottom
+        {
+            claims.heights.push(bottom..=top);
+        }
     }
 
     /// Whether there is a span to look into.
@@ -170,7 +219,7 @@ impl Chain {
         let at = self.position(top);
         let run = self.runs.get_mut(at)?;
         run.blocks = Blocks::Opening;
-        self.open = self.open.saturating_add(1);
+        self.open_blocks = self.open_blocks.saturating_add(run.len());
         self.walks.insert(walk, top);
         Some((run.span.top, run.len()))
     }
@@ -183,6 +232,9 @@ impl Chain {
 
     /// The headers of a span reached the disk.
     pub(super) fn span_stored(&mut self, span: &Span) {
+        if self.writing.get(&span.top.number) == Some(&span.top.hash) {
+            self.writing.remove(&span.top.number);
+        }
         let at = self.position(span.top.number);
         let Some(run) = self.runs.get_mut(at).filter(|run| run.span == *span) else { return };
         if matches!(run.blocks, Blocks::Writing) {
@@ -217,12 +269,13 @@ impl Chain {
         if matches!(run.blocks, Blocks::Opening) {
             let here = run.len().saturating_sub(wanted.len() as u64);
             self.stored = self.stored.saturating_add(here);
-            self.open = self.open.saturating_sub(1);
+            if wanted.is_empty() {
+                self.open_blocks = self.open_blocks.saturating_sub(run.len());
+            }
         }
         run.blocks = if wanted.is_empty() {
             Blocks::Complete(keep.then_some(headers))
         } else {
-            self.open = self.open.saturating_add(1);
             let missing = wanted.iter().map(|header| BlockNumHash::of(header)).collect();
             Blocks::Open { headers, missing }
         };
@@ -242,7 +295,7 @@ impl Chain {
         if missing.is_empty() {
             let headers = std::mem::take(headers);
             run.blocks = Blocks::Complete(keep.then_some(headers));
-            self.open = self.open.saturating_sub(1);
+            self.open_blocks = self.open_blocks.saturating_sub(run.len());
         }
     }
 

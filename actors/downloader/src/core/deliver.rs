@@ -17,8 +17,14 @@ impl DownloaderCore {
             while let Some(chain) = self.chains.get_mut(at) {
                 let (id, request) = (chain.id, chain.request);
                 match chain.descent.advance(&self.spans, &mut judgements) {
-                    Ok(Some(Step::Linked(headers))) => self.keep(id, &headers),
-                    Ok(Some(Step::Adopted(span))) => chain.add_stored(span),
+                    Ok(Some(Step::Linked(headers))) => {
+                        self.watchdog.moves(true);
+                        self.keep(id, &headers);
+                    }
+                    Ok(Some(Step::Adopted(span))) => {
+                        self.watchdog.moves(true);
+                        chain.add_stored(span);
+                    }
                     Ok(None) => break,
                     Err(reason) => {
                         failed.push((request, reason));
@@ -28,6 +34,7 @@ impl DownloaderCore {
             }
         }
         for judged in judgements {
+            self.watchdog.judged(judged.conduct);
             let report =
                 PeerReport { peer: judged.peer, request: judged.fetch, conduct: judged.conduct };
             effects.push(Effect::Report(report));
@@ -51,14 +58,23 @@ impl DownloaderCore {
                 at = at.saturating_add(1);
             }
         }
+        self.forget_delivered_spans();
+    }
+
+    /// The canonical index finds what is delivered; its spans are needed only by whoever is still on
+    /// the way down to them.
+    fn forget_delivered_spans(&mut self) {
+        if self.delivered_up_to > 0 && self.chains.iter().all(|chain| chain.descent.is_done()) {
+            self.spans.remove_up_to(std::mem::take(&mut self.delivered_up_to));
+        }
     }
 
     fn deliver_chain(&mut self, now: Instant, at: usize, effects: &mut Vec<Effect>) {
         while let Some(chain) = self.chains.get_mut(at).filter(|_| self.tree_has_room) {
             if let Some((span, blocks)) = chain.take_delivery() {
                 let request = chain.request;
-                // from here on the canonical index finds these blocks
-                self.spans.remove_up_to(span.top.number);
+                self.watchdog.moves(true);
+                self.delivered_up_to = self.delivered_up_to.max(span.top.number);
                 let remaining_blocks = chain.undelivered();
                 match self.sets.get_mut(&request) {
                     Some(done) => done.extend(blocks),

@@ -5,13 +5,14 @@ use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc, time::Instant};
 use alloy_primitives::B256;
 use moorline_messages::{
     BlockNumHash, Breach, Conduct, DownloadFailure, FetchItems, HashOrNumber, PeerId, RequestId,
-    SealedHeader, Span,
+    SealedHeader, Span, Weigh,
 };
 
-use super::{retry::Retry, spans::Spans};
+use super::{chain::Claims, retry::Retry, spans::Spans};
 
-/// Chunks that may be asked for or held beyond the proved part, of up to 512 headers each.
-const CHUNKS_AHEAD_MAX: usize = 24;
+/// Chunks that may be asked for or held beyond the proved part, of up to 512 headers each. How many
+/// bytes they may hold is the budget's business.
+const CHUNKS_AHEAD_MAX: usize = 48;
 
 /// The key of the chunk whose height is not known before its first header is here.
 const HEIGHT_UNKNOWN: u64 = u64::MAX;
@@ -79,12 +80,22 @@ pub(super) struct Descent {
     floor: Option<u64>,
     /// By the height of the chunk's highest block.
     chunks: BTreeMap<u64, Chunk>,
+    held_bytes: usize,
+    /// Fetches whose answers would bring what is proved already.
+    superseded: Vec<RequestId>,
 }
 
 impl Descent {
     pub(super) const fn new(head: B256, count: u64) -> Self {
         let frontier = Frontier { hash: head, number: None, child: None };
-        Self { count, frontier, floor: None, chunks: BTreeMap::new() }
+        Self {
+            count,
+            frontier,
+            floor: None,
+            chunks: BTreeMap::new(),
+            held_bytes: 0,
+            superseded: Vec::new(),
+        }
     }
 
     /// Whether every header down to the floor is proved.
@@ -111,17 +122,23 @@ impl Descent {
     }
 
     /// Plans chunks below the frontier. `covered` are heights that a stored span probably covers:
-    /// asking for them by number would fetch again what is there.
-    pub(super) fn plan(&mut self, covered: impl Fn(u64) -> Option<u64>) {
+    /// asking for them by number would fetch again what is there. What others claim is waited for.
+    pub(super) fn plan(&mut self, covered: impl Fn(u64) -> Option<u64>, claims: &Claims) {
+        if claims.hold(&self.frontier.hash, self.frontier.number) {
+            return;
+        }
         let Some((number, floor)) = self.frontier.number.zip(self.floor) else {
-            let limit = self.count.min(FetchItems::MAX_HEADERS);
+            // how far down it may go without running into others is known with the first header
+            let most = if claims.is_empty() { FetchItems::MAX_HEADERS } else { 1 };
+            let limit = self.count.min(most);
             self.chunks.entry(HEIGHT_UNKNOWN).or_insert_with(|| Chunk::new(limit, true));
             return;
         };
         if number < floor {
             return;
         }
-        let stop = covered(number).map_or(floor, |top| top.saturating_add(1).max(floor));
+        let covered = covered(number).max(claims.highest_below(number));
+        let stop = covered.map_or(floor, |top| top.saturating_add(1).max(floor));
         if !self.chunks.contains_key(&number) {
             let limit = self.room_below(number, stop);
             // the frontier's own hash is known, so its chunk can be proved on arrival
@@ -163,6 +180,35 @@ impl Descent {
         chunk.state = ChunkState::Asked(fetch);
         let items = FetchItems::Headers { top, limit: chunk.limit };
         Some(Ask { items, avoid: chunk.retry.avoid() })
+    }
+
+    /// Whether what comes next is neither here nor asked for, and may be asked for now.
+    pub(super) fn lacks_next(&self, now: Instant) -> bool {
+        let top = self.frontier.number.unwrap_or(HEIGHT_UNKNOWN);
+        self.chunks.get(&top).is_some_and(|chunk| {
+            matches!(chunk.state, ChunkState::Wanted) && chunk.retry.is_due(now)
+        })
+    }
+
+    /// Bytes of headers that wait to be linked.
+    pub(super) const fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    /// Drops the held chunk that is farthest from the proved part; it will be asked for again. Returns
+    /// how many headers that were.
+    pub(super) fn evict(&mut self) -> Option<u64> {
+        let held = |chunk: &Chunk| matches!(chunk.state, ChunkState::Held { .. });
+        let chunk = self.chunks.values_mut().find(|chunk| held(chunk))?;
+        let state = std::mem::replace(&mut chunk.state, ChunkState::Wanted);
+        let ChunkState::Held { headers, .. } = state else { return None };
+        self.held_bytes = self.held_bytes.saturating_sub(bytes_of(&headers));
+        Some(headers.len() as u64)
+    }
+
+    /// Fetches whose answers nobody needs any more.
+    pub(super) fn take_superseded(&mut self) -> Vec<RequestId> {
+        std::mem::take(&mut self.superseded)
     }
 
     /// When a chunk that failed may be asked for again. One that is due already waits for a free slot,
@@ -240,8 +286,10 @@ impl Descent {
         headers.truncate(linked);
         let limit = chunk.limit;
         let arrived = headers.len() as u64;
+        let bytes = bytes_of(&headers);
         chunk.limit = arrived;
         chunk.state = ChunkState::Held { peer, fetch, headers, is_judged: conduct.is_some() };
+        self.held_bytes = self.held_bytes.saturating_add(bytes);
         if arrived < limit && top != HEIGHT_UNKNOWN {
             self.keep_asking_below(top, arrived, limit, peer, conduct.is_some());
         }
@@ -276,7 +324,6 @@ impl Descent {
         judgements: &mut Vec<Judgement>,
     ) -> Result<Option<Step>, DownloadFailure> {
         if self.is_done() {
-            self.chunks.clear();
             return Ok(None);
         }
         if let Some(span) = spans.get(&self.frontier.hash) {
@@ -310,6 +357,7 @@ impl Descent {
         }
         let held = std::mem::replace(&mut chunk.state, ChunkState::Wanted);
         let ChunkState::Held { peer, fetch, headers, is_judged } = held else { return None };
+        self.held_bytes = self.held_bytes.saturating_sub(bytes_of(&headers));
         let leads_on = headers.first().is_some_and(|first| first.hash() == self.frontier.hash);
         let conduct = if leads_on { Conduct::Served } else { Conduct::OtherBranch };
         if !is_judged {
@@ -378,10 +426,15 @@ impl Descent {
         };
         self.frontier = Frontier { hash: parent, number: Some(number), child: Some(bottom) };
         let floor = self.floor.unwrap_or(0);
-        if number < floor {
-            self.chunks.clear();
-        } else {
-            drop(self.chunks.split_off(&number.saturating_add(1)));
+        let first = if number < floor { 0 } else { number.saturating_add(1) };
+        for chunk in self.chunks.split_off(&first).into_values() {
+            match chunk.state {
+                ChunkState::Wanted => {}
+                ChunkState::Asked(fetch) => self.superseded.push(fetch),
+                ChunkState::Held { headers, .. } => {
+                    self.held_bytes = self.held_bytes.saturating_sub(bytes_of(&headers));
+                }
+            }
         }
         Ok(())
     }
@@ -392,6 +445,10 @@ impl Descent {
 pub(super) struct Ask {
     pub(super) items: FetchItems,
     pub(super) avoid: Vec<PeerId>,
+}
+
+fn bytes_of(headers: &[Arc<SealedHeader>]) -> usize {
+    headers.iter().map(|header| header.weight_bytes()).sum()
 }
 
 /// How many headers, from the first, link to one another by parent hash.

@@ -5,13 +5,16 @@
 //! ([`bodies`]); what is proved is written ([`writer`]); and what is whole is delivered ascending.
 
 mod bodies;
+mod budget;
 mod chain;
 mod deliver;
 mod descent;
+mod fetching;
 mod requests;
 mod retry;
 mod spans;
 mod store_io;
+mod watchdog;
 mod writer;
 
 use std::{
@@ -21,17 +24,19 @@ use std::{
 };
 
 use moorline_messages::{
-    ActorName, Body, Conduct, DownloadOutcome, DownloadRequest, FetchError, FetchRequest, PeerId,
-    PeerReport, Priority, ProgressReport, RequestId, SealedHeader, StoreOutcome, StoreRequest,
-    Weigh,
+    ActorName, Body, Conduct, DownloadOutcome, DownloadRequest, FetchCommand, FetchError,
+    FetchRequest, PeerId, PeerReport, ProgressReport, RequestId, SealedHeader, Stall, StoreOutcome,
+    StoreRequest, Weigh,
 };
 use moorline_rules::{ChainSpec, body::BodyKey};
 
+pub use self::budget::Budget;
 use self::{
     bodies::Bodies,
     chain::{Chain, Search},
-    descent::Ask,
+    fetching::{Out, Purpose},
     spans::Spans,
+    watchdog::Watchdog,
     writer::{Writer, later},
 };
 
@@ -41,51 +46,8 @@ const CHAINS_MAX: usize = 64;
 /// Requests that may wait until the store said what is there.
 const EARLY_REQUESTS_MAX: usize = 64;
 
-/// Spans looked into at once, of up to 512 headers each; those of downloads that follow the head of
-/// the chain are short, and come on top.
-const OPEN_RUNS_MAX: usize = 12;
-
-/// Header fetches beyond the budget for downloads that follow the head of the chain.
-const TIP_HEADER_FETCHES: usize = 4;
-
-/// Time a fetch may take, the wait for a free peer included.
-const FETCH_BUDGET: Duration = Duration::from_secs(30);
-
-/// Grace after a fetch's budget before it counts as lost on the way.
-const FETCH_GRACE: Duration = Duration::from_secs(5);
-
-/// How often progress is reported while there is any.
-const PROGRESS_EVERY: Duration = Duration::from_millis(200);
-
 /// Wait before a tree that has no room is offered the next blocks.
 const TREE_RETRY: Duration = Duration::from_millis(5);
-
-/// Bounds of the downloader, from the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget {
-    /// Bytes that the answers under way may bring, as far as they can be foreseen.
-    pub in_flight_bytes: usize,
-    /// Bytes that may be held on the way to the disk: unlinked headers, and what is proved.
-    pub buffer_bytes: usize,
-    /// Blocks whose bodies may be wanted at once.
-    pub queue_items: usize,
-    /// Header fetches that may be out at once.
-    pub header_fetches: usize,
-    /// Body fetches that may be out at once.
-    pub body_fetches: usize,
-}
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self {
-            in_flight_bytes: 48 << 20,
-            buffer_bytes: 64 << 20,
-            queue_items: 8_192,
-            header_fetches: 32,
-            body_fetches: 64,
-        }
-    }
-}
 
 /// What reaches the core.
 #[derive(Debug)]
@@ -125,22 +87,12 @@ pub(crate) enum Input {
 pub(crate) enum Effect {
     Tell(DownloadOutcome),
     Fetch(FetchRequest),
+    Command(FetchCommand),
     Report(PeerReport),
     Store(StoreRequest),
     Progress(ProgressReport),
-}
-
-/// What a fetch is for.
-#[derive(Clone, Copy, Debug)]
-enum Purpose {
-    Headers { chain: RequestId },
-    Bodies,
-}
-
-#[derive(Debug)]
-struct Out {
-    purpose: Purpose,
-    lost_at: Instant,
+    /// Nothing came for so long, and why; `None` once something comes again.
+    Stalled(Option<(Stall, Duration)>),
 }
 
 #[derive(Debug)]
@@ -151,6 +103,8 @@ pub(crate) struct DownloaderCore {
     loading: Option<(RequestId, Instant)>,
     early: VecDeque<DownloadRequest>,
     spans: Spans,
+    /// The greatest height whose spans may be forgotten.
+    delivered_up_to: u64,
     chains: Vec<Chain>,
     /// Blocks of sets that are done, until the whole set is.
     sets: BTreeMap<RequestId, Vec<Arc<SealedHeader>>>,
@@ -160,6 +114,7 @@ pub(crate) struct DownloaderCore {
     /// Reads under way in the store, to be repeated if it loses them.
     reads: BTreeMap<RequestId, (StoreRequest, Instant)>,
     tree_has_room: bool,
+    watchdog: Watchdog,
     progress: ProgressReport,
     told: ProgressReport,
     tell_at: Option<Instant>,
@@ -174,6 +129,7 @@ impl DownloaderCore {
             loading: None,
             early: VecDeque::new(),
             spans: Spans::default(),
+            delivered_up_to: 0,
             chains: Vec::new(),
             sets: BTreeMap::new(),
             bodies: Bodies::new(),
@@ -181,6 +137,7 @@ impl DownloaderCore {
             out: BTreeMap::new(),
             reads: BTreeMap::new(),
             tree_has_room: true,
+            watchdog: Watchdog::default(),
             progress: ProgressReport::default(),
             told: ProgressReport::default(),
             tell_at: None,
@@ -218,6 +175,7 @@ impl DownloaderCore {
             self.fetch(now, effects);
         }
         self.write(now, effects);
+        self.watch(now, effects);
         self.report_progress(now, woken, effects);
     }
 
@@ -234,6 +192,7 @@ impl DownloaderCore {
             (headers, "headers may be asked for again"),
             (self.bodies.next_wakeup(), "bodies may be asked for again"),
             (room, "the tree may have room again"),
+            (self.watchdog.next_wakeup(), "nothing has come for a while"),
             (self.tell_at, "progress is due"),
         ]
         .into_iter()
@@ -265,17 +224,19 @@ impl DownloaderCore {
         }
         if headers.is_empty() {
             let conduct = Conduct::Lacked;
+            self.watchdog.judged(conduct);
             effects.push(Effect::Report(PeerReport { peer, request: fetch, conduct }));
             return self.headers_failed(now, fetch, Some(peer), true, effects);
         }
         let Some(chain) = self.chain_of_headers(fetch) else { return };
         if let Some(conduct) = chain.descent.on_headers(fetch, peer, headers) {
+            self.watchdog.judged(conduct);
             effects.push(Effect::Report(PeerReport { peer, request: fetch, conduct }));
         }
     }
 
     fn chain_of_headers(&mut self, fetch: RequestId) -> Option<&mut Chain> {
-        let Purpose::Headers { chain } = self.out.remove(&fetch)?.purpose else { return None };
+        let Purpose::Headers { chain, .. } = self.out.remove(&fetch)?.purpose else { return None };
         self.chains.iter_mut().find(|other| other.id == chain)
     }
 
@@ -291,9 +252,11 @@ impl DownloaderCore {
         let spec = Arc::clone(&self.spec);
         let harvest = self.bodies.on_bodies(now, &spec, fetch, peer, bodies);
         if let Some(conduct) = harvest.conduct {
+            self.watchdog.judged(conduct);
             effects.push(Effect::Report(PeerReport { peer, request: fetch, conduct }));
         }
         self.progress.refetched = self.progress.refetched.saturating_add(harvest.unneeded);
+        self.watchdog.moves(!harvest.proved.is_empty());
         for proved in harvest.proved {
             let bytes = proved.body.weight_bytes() as u64;
             self.progress.bytes = self.progress.bytes.saturating_add(bytes);
@@ -313,6 +276,7 @@ impl DownloaderCore {
         effects: &mut Vec<Effect>,
     ) {
         let counts = error == FetchError::TimedOut;
+        self.watchdog.failed(error);
         match self.out.get(&fetch).map(|out| out.purpose) {
             Some(Purpose::Bodies) => {
                 self.out.remove(&fetch);
@@ -342,65 +306,6 @@ impl DownloaderCore {
         if let std::ops::ControlFlow::Break(reason) = failed {
             self.fail(request, reason, effects);
         }
-    }
-
-    /// Sends out what may go, tip first.
-    fn fetch(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let mut headers_out = self.out.len().saturating_sub(self.bodies.asked_fetches());
-        for at in 0..self.chains.len() {
-            let goes_first = self.chains.get(at).is_some_and(Chain::is_tip);
-            let slots = if goes_first { TIP_HEADER_FETCHES } else { 0 };
-            let slots = self.budget.header_fetches.saturating_add(slots);
-            while headers_out < slots && self.has_buffer_room() {
-                let Some((ask, purpose, priority)) = self.next_header_fetch(at, now) else { break };
-                headers_out = headers_out.saturating_add(1);
-                self.send(now, ask, purpose, priority, effects);
-            }
-        }
-        self.bodies.wake(now);
-        while self.bodies.asked_fetches() < self.budget.body_fetches && self.has_buffer_room() {
-            let Some((ask, urgent)) = self.bodies.next_fetch(self.ids) else { break };
-            let priority = if urgent { Priority::Tip } else { Priority::History };
-            self.send(now, ask, Purpose::Bodies, priority, effects);
-        }
-    }
-
-    fn next_header_fetch(&mut self, at: usize, now: Instant) -> Option<(Ask, Purpose, Priority)> {
-        let spans = &self.spans;
-        let chain = self.chains.get_mut(at)?;
-        if !matches!(chain.search, Search::Peers) {
-            return None;
-        }
-        chain.descent.plan(|frontier| spans.highest_below(frontier));
-        let ask = chain.descent.next_fetch(now, self.ids)?;
-        let purpose = Purpose::Headers { chain: chain.id };
-        Some((ask, purpose, if chain.is_tip() { Priority::Tip } else { Priority::History }))
-    }
-
-    fn send(
-        &mut self,
-        now: Instant,
-        ask: Ask,
-        purpose: Purpose,
-        priority: Priority,
-        effects: &mut Vec<Effect>,
-    ) {
-        let id = self.ids.take();
-        let lost_at = later(now, FETCH_BUDGET.saturating_add(FETCH_GRACE));
-        self.out.insert(id, Out { purpose, lost_at });
-        effects.push(Effect::Fetch(FetchRequest {
-            id,
-            items: ask.items,
-            priority,
-            avoid: ask.avoid,
-            budget_ms: u64::try_from(FETCH_BUDGET.as_millis()).unwrap_or(u64::MAX),
-        }));
-    }
-
-    /// A slow disk slows intake: nothing more is fetched while too much waits to be written.
-    fn has_buffer_room(&self) -> bool {
-        let held = self.writer.buffered_bytes().saturating_add(self.bodies.expected_bytes());
-        held < self.budget.buffer_bytes
     }
 
     fn on_restarted(&mut self, now: Instant, actor: ActorName) {
@@ -434,25 +339,5 @@ impl DownloaderCore {
         }
         self.repeat_reads(now, effects);
         effects.extend(self.writer.overdue(now).into_iter().map(Effect::Store));
-    }
-
-    fn report_progress(&mut self, now: Instant, woken: bool, effects: &mut Vec<Effect>) {
-        match self.tell_at {
-            None if woken => return,
-            None => self.tell_at = Some(later(now, PROGRESS_EVERY)),
-            Some(at) if at <= now => self.tell_at = None,
-            Some(_) => {}
-        }
-        if self.tell_at.is_some() {
-            return;
-        }
-        self.progress.remaining_blocks = self.chains.iter().map(Chain::remaining).sum();
-        self.progress.highest = self.chains.iter().map(Chain::highest).max().unwrap_or(0);
-        self.progress.in_flight = self.out.len() as u64;
-        self.progress.buffered_bytes = self.writer.buffered_bytes() as u64;
-        if self.progress != self.told {
-            self.told = self.progress;
-            effects.push(Effect::Progress(self.progress));
-        }
     }
 }

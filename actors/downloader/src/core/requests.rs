@@ -1,6 +1,6 @@
 //! What the tree wants: taken up, taken over, dropped, failed.
 
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
 use alloy_primitives::B256;
 use moorline_messages::{
@@ -35,10 +35,10 @@ impl DownloaderCore {
                 }
             }
             DownloadRequest::BlockRange { id, head, count } => {
-                self.drop_orphans(id);
+                self.drop_orphans(id, effects);
                 self.begin(now, id, head, count.max(1), effects);
             }
-            DownloadRequest::Cancel { id } => self.end(id),
+            DownloadRequest::Cancel { id } => self.end(id, effects),
         }
     }
 
@@ -63,7 +63,7 @@ impl DownloaderCore {
                 return;
             }
         }
-        self.chains.retain(|chain| !same(chain));
+        self.drop_chains(same, effects);
         if self.chains.len() >= CHAINS_MAX {
             return;
         }
@@ -79,22 +79,33 @@ impl DownloaderCore {
 
     /// A tree that restarted has told again what it wants: what its dead incarnations wanted would
     /// only stand in the way. Bodies that are asked for stay so, since the new range wants them too.
-    fn drop_orphans(&mut self, request: RequestId) {
+    fn drop_orphans(&mut self, request: RequestId, effects: &mut Vec<Effect>) {
         let incarnation = request.incarnation();
-        self.chains.retain(|chain| chain.request.incarnation() >= incarnation);
+        self.drop_chains(|chain| chain.request.incarnation() < incarnation, effects);
         self.sets.retain(|id, _| id.incarnation() >= incarnation);
     }
 
+    /// Drops downloads whose bodies another one is about to want, and takes back their header fetches.
+    pub(super) fn drop_chains(
+        &mut self,
+        which: impl Fn(&Chain) -> bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let ids: BTreeSet<_> = self.chains.iter().filter(|c| which(c)).map(|c| c.id).collect();
+        self.chains.retain(|chain| !ids.contains(&chain.id));
+        let out = self.out.iter().filter_map(|(id, out)| match out.purpose {
+            Purpose::Headers { chain, .. } => ids.contains(&chain).then_some(*id),
+            Purpose::Bodies => None,
+        });
+        let out = out.collect();
+        self.take_back(out, effects);
+    }
+
     /// Drops a download, and whatever only it wanted.
-    pub(super) fn end(&mut self, request: RequestId) {
+    pub(super) fn end(&mut self, request: RequestId, effects: &mut Vec<Effect>) {
         self.chains.retain(|chain| chain.request != request);
         self.sets.remove(&request);
-        let chains = &self.chains;
-        self.bodies.retain(|block| chains.iter().any(|chain| chain.misses(block)));
-        self.out.retain(|_, out| match out.purpose {
-            Purpose::Headers { chain } => chains.iter().any(|other| other.id == chain),
-            Purpose::Bodies => true,
-        });
+        self.take_back_needless(effects);
     }
 
     pub(super) fn fail(
@@ -103,7 +114,7 @@ impl DownloaderCore {
         reason: DownloadFailure,
         effects: &mut Vec<Effect>,
     ) {
-        self.end(request);
+        self.end(request, effects);
         effects.push(Effect::Tell(DownloadOutcome::Failed { request, reason }));
     }
 

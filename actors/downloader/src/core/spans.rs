@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::B256;
-use moorline_messages::Span;
+use moorline_messages::{FetchItems, Span};
 
 /// Spans, found by the hash of their highest block and by its height.
 #[derive(Debug, Default)]
@@ -42,6 +42,14 @@ impl Spans {
         for (_, top) in std::mem::replace(&mut self.heights, above) {
             self.by_top.remove(&top);
         }
+    }
+
+    /// Whether a span passes this height below its top.
+    pub(super) fn pass(&self, number: u64) -> bool {
+        // none is longer than what one answer brings
+        let highest = number.saturating_add(FetchItems::MAX_HEADERS);
+        let mut above = self.heights.range((number, B256::ZERO)..(highest, B256::ZERO));
+        above.any(|(_, top)| self.by_top.get(top).is_some_and(|s| s.bottom.number <= number))
     }
 
     /// The height of the highest span below another height.

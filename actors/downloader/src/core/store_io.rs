@@ -12,7 +12,7 @@ use moorline_messages::{
 };
 use moorline_rules::body::validate_body;
 
-use super::{Chain, DownloaderCore, Effect, OPEN_RUNS_MAX, Search, descent::Step, writer::later};
+use super::{Chain, DownloaderCore, Effect, Search, descent::Step, writer::later};
 
 /// How long a read is given before it is repeated.
 const READ_PATIENCE: Duration = Duration::from_secs(10);
@@ -100,6 +100,7 @@ impl DownloaderCore {
 
     fn on_persisted(&mut self, request: RequestId) {
         let Some(batch) = self.writer.persisted(request) else { return };
+        self.watchdog.moves(true);
         let StoreBatch { headers, bodies, spans, .. } = batch;
         self.progress.headers = self.progress.headers.saturating_add(headers.len() as u64);
         for span in spans {
@@ -154,6 +155,7 @@ impl DownloaderCore {
         let urgent = chain.is_tip();
         match chain.opened(request, blocks) {
             Some(mut wanted) => {
+                self.watchdog.moves(true);
                 if ascending {
                     wanted.reverse();
                 }
@@ -162,7 +164,7 @@ impl DownloaderCore {
             None => {
                 // the store holds less than its spans said: peers are asked
                 self.spans.remove(&top);
-                self.chains.retain(|chain| chain.id != id);
+                self.drop_chains(|chain| chain.id == id, effects);
                 self.begin(now, asked_by, head, count, effects);
             }
         }
@@ -253,11 +255,14 @@ impl DownloaderCore {
     pub(super) fn open_runs(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         for at in 0..self.chains.len() {
             loop {
-                let open: usize = self.chains.iter().map(Chain::open_runs).sum();
+                let open: u64 = self.chains.iter().map(Chain::open_blocks).sum();
                 let Some(chain) = self.chains.get_mut(at).filter(|chain| chain.has_closed()) else {
                     break;
                 };
-                if open >= OPEN_RUNS_MAX && !chain.is_tip() {
+                // a span that does not fit is looked into when nothing else is
+                let next = open.saturating_add(FetchItems::MAX_HEADERS);
+                let fits = open == 0 || next <= self.budget.queue_items as u64;
+                if !fits && !chain.is_tip() {
                     return;
                 }
                 let id = self.ids.take();

@@ -74,6 +74,11 @@ impl Writer {
         flying.saturating_add(self.waiting_bytes)
     }
 
+    /// Whether something is on its way to the disk.
+    pub(super) fn is_writing(&self) -> bool {
+        !self.flights.is_empty()
+    }
+
     /// The next batch to write, if it is time for one.
     pub(super) fn next_batch(&mut self, now: Instant, ids: &mut RequestId) -> Option<StoreRequest> {
         let full = !self.closed.is_empty() || self.open.bytes >= BATCH_BYTES_AIM;

@@ -2,6 +2,7 @@
 #![allow(clippy::arithmetic_side_effects)]
 
 mod behaviour;
+mod bounds;
 mod hostile;
 mod long;
 mod recovery;

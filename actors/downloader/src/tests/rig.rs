@@ -10,8 +10,9 @@ use alloy_consensus::constants::{EMPTY_OMMER_ROOT_HASH, EMPTY_TRANSACTIONS};
 use alloy_primitives::{Address, B256, B512, Sealable};
 use moorline_messages::{
     ActorName, Block, BlockNumHash, Body, Conduct, DownloadFailure, DownloadOutcome,
-    DownloadRequest, FetchError, FetchItems, FetchRequest, FoundBlock, HashOrNumber, Header,
-    PeerId, ProgressReport, RequestId, SealedHeader, Span, StoreOutcome, StoreRequest, StoredState,
+    DownloadRequest, FetchCommand, FetchError, FetchItems, FetchRequest, FoundBlock, HashOrNumber,
+    Header, PeerId, ProgressReport, RequestId, SealedHeader, Span, Stall, StoreOutcome,
+    StoreRequest, StoredState,
 };
 use moorline_rules::{
     ChainSpec,
@@ -148,6 +149,10 @@ pub(super) struct Rig {
     /// How often each body was asked for.
     pub(super) body_asks: BTreeMap<B256, u64>,
     pub(super) header_asks: u64,
+    /// Fetches that were taken back.
+    pub(super) taken_back: Vec<RequestId>,
+    /// What was said of standing still, and of going on.
+    pub(super) stalls: Vec<Option<Stall>>,
     next_request: u64,
 }
 
@@ -181,6 +186,8 @@ impl Rig {
             progress: ProgressReport::default(),
             body_asks: BTreeMap::new(),
             header_asks: 0,
+            taken_back: Vec::new(),
+            stalls: Vec::new(),
             next_request: 1,
         };
         rig.give(Input::Started);
@@ -201,6 +208,11 @@ impl Rig {
                 Effect::Report(report) => self.reports.push((report.peer, report.conduct)),
                 Effect::Store(request) => self.held.push_back(request),
                 Effect::Progress(report) => self.progress = report,
+                Effect::Command(FetchCommand::Cancel { ids }) => {
+                    self.fetches.retain(|fetch| !ids.contains(&fetch.id));
+                    self.taken_back.extend(ids);
+                }
+                Effect::Stalled(stall) => self.stalls.push(stall.map(|(stall, _)| stall)),
             }
         }
         if self.store_answers {

@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use moorline_kit::{Crash, Limit, Port, Probe, RestartPolicy, Slot, Watchers, paused};
 use moorline_messages::{
-    ActorName, DownloadOutcome, DownloadRequest, FetchItems, FetchOutcome, FetchRequest,
-    FetchedItems, Lifecycle, PeerReport, RequestId, StoreOutcome, StoreRequest, StoredState,
-    TreeEvent,
+    ActorName, DownloadOutcome, DownloadRequest, FetchCommand, FetchItems, FetchOutcome,
+    FetchRequest, FetchedItems, Lifecycle, PeerReport, RequestId, StoreOutcome, StoreRequest,
+    StoredState, TreeEvent,
 };
 use tokio::sync::mpsc;
 
@@ -22,6 +22,7 @@ struct Rig {
     crash: Port<Crash>,
     outcomes: Probe<DownloadOutcome>,
     fetches: Probe<FetchRequest>,
+    commands: Probe<FetchCommand>,
     _reports: Probe<PeerReport>,
     store: Probe<StoreRequest>,
     lifecycle: Probe<Lifecycle>,
@@ -33,6 +34,7 @@ fn downloader() -> Rig {
     let slot = Slot::<DownloaderActor>::new(ActorName::Downloader);
     let (outcomes, outcomes_probe) = Probe::new(WIDE);
     let (fetches, fetches_probe) = Probe::new(WIDE);
+    let (commands, commands_probe) = Probe::new(WIDE);
     let (reports, reports_probe) = Probe::new(WIDE);
     let (store, store_probe) = Probe::new(WIDE);
     let (progress, _) = Probe::new(WIDE);
@@ -45,12 +47,13 @@ fn downloader() -> Rig {
         crash: slot.port("crash", WIDE),
         outcomes: outcomes_probe,
         fetches: fetches_probe,
+        commands: commands_probe,
         _reports: reports_probe,
         store: store_probe,
         lifecycle,
         _gave_up: gave_up_receiver,
     };
-    let ports = Ports { outcomes, fetches, reports, store, progress };
+    let ports = Ports { outcomes, fetches, commands, reports, store, progress };
     let config = DownloaderConfig { spec: spec(), budget: Budget::default() };
     let watchers = Watchers { neighbours: vec![neighbour], gave_up };
     slot.start(&actix_rt::Arbiter::current(), RestartPolicy::default(), watchers, move || {

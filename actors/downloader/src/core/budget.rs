@@ -1,0 +1,28 @@
+//! How much may be under way at once.
+
+/// Bounds of the downloader, from the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Bytes that the answers under way may bring, as far as they can be foreseen.
+    pub in_flight_bytes: usize,
+    /// Bytes that may be held on the way to the disk: unlinked headers, and what is proved.
+    pub buffer_bytes: usize,
+    /// Blocks whose bodies may be wanted at once.
+    pub queue_items: usize,
+    /// Header fetches that may be out at once.
+    pub header_fetches: usize,
+    /// Body fetches that may be out at once.
+    pub body_fetches: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            in_flight_bytes: 48 << 20,
+            buffer_bytes: 64 << 20,
+            queue_items: 8_192,
+            header_fetches: 32,
+            body_fetches: 64,
+        }
+    }
+}

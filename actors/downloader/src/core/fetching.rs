@@ -1,0 +1,235 @@
+//! What is asked of peers, within the budget, and taken back when nobody wants it any more.
+
+use std::time::{Duration, Instant};
+
+use moorline_messages::{
+    ActorName, BlockNumHash, FetchCommand, FetchItems, FetchRequest, Priority, RequestId,
+    SealedHeader, StoreRequest,
+};
+
+use super::{
+    DownloaderCore, Effect,
+    chain::{Chain, Claims, Search},
+    descent::Ask,
+    writer::later,
+};
+
+/// Fetches of each kind beyond the budget for downloads that follow the head of the chain.
+const TIP_FETCHES: usize = 4;
+
+/// Bytes in flight beyond the budget for the same.
+const TIP_IN_FLIGHT_BYTES: usize = 8 << 20;
+
+/// Time a fetch may take, the wait for a free peer included.
+const FETCH_BUDGET: Duration = Duration::from_secs(30);
+
+/// Grace after a fetch's budget before it counts as lost on the way.
+const FETCH_GRACE: Duration = Duration::from_secs(5);
+
+/// What a header takes in memory; extra data aside, they are all alike.
+const HEADER_BYTES: usize = size_of::<SealedHeader>();
+
+/// What a fetch is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Purpose {
+    Headers {
+        chain: RequestId,
+        /// What the answer will probably bring.
+        bytes: usize,
+    },
+    Bodies,
+}
+
+/// A fetch whose outcome is owed.
+#[derive(Debug)]
+pub(super) struct Out {
+    pub(super) purpose: Purpose,
+    pub(super) lost_at: Instant,
+}
+
+const fn slots(budget: usize, goes_first: bool) -> usize {
+    if goes_first { budget.saturating_add(TIP_FETCHES) } else { budget }
+}
+
+impl DownloaderCore {
+    /// Sends out what may go, tip first.
+    pub(super) fn fetch(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        self.take_back_superseded(effects);
+        let mut headers_out = self.out.len().saturating_sub(self.bodies.asked_fetches());
+        for at in 0..self.chains.len() {
+            let goes_first = self.chains.get(at).is_some_and(Chain::is_tip);
+            let slots = slots(self.budget.header_fetches, goes_first);
+            while headers_out < slots && self.has_room_for_headers(now, at) {
+                if self.search_span(now, at, effects) {
+                    break;
+                }
+                let Some((ask, purpose, priority)) = self.next_header_fetch(at, now) else { break };
+                headers_out = headers_out.saturating_add(1);
+                self.send(now, ask, purpose, priority, effects);
+            }
+        }
+        self.bodies.wake(now);
+        while let Some(urgent) = self.bodies.next_is_urgent() {
+            let slots = slots(self.budget.body_fetches, urgent);
+            if self.bodies.asked_fetches() >= slots || !self.has_room_for_bodies(urgent) {
+                break;
+            }
+            let Some((ask, urgent)) = self.bodies.next_fetch(self.ids) else { break };
+            let priority = if urgent { Priority::Tip } else { Priority::History };
+            self.send(now, ask, Purpose::Bodies, priority, effects);
+        }
+    }
+
+    /// Where what comes next may lie inside a stored span, the store is searched before peers are asked.
+    fn search_span(&mut self, now: Instant, at: usize, effects: &mut Vec<Effect>) -> bool {
+        let Some(chain) = self.chains.get_mut(at) else { return false };
+        let (Some(number), hash) = chain.descent.next() else { return false };
+        let is_new = chain.searched_for != hash && matches!(chain.search, Search::Peers);
+        if !is_new || chain.descent.is_done() || !self.spans.pass(number) {
+            return false;
+        }
+        let id = self.ids.take();
+        chain.searched_for = hash;
+        chain.search = Search::Store(id);
+        let limit = chain.descent.remaining().min(FetchItems::MAX_HEADERS);
+        let (from, top) = (ActorName::Downloader, BlockNumHash::new(number, hash));
+        self.read(now, id, StoreRequest::Walk { id, from, top, limit }, effects);
+        true
+    }
+
+    fn next_header_fetch(&mut self, at: usize, now: Instant) -> Option<(Ask, Purpose, Priority)> {
+        let claims = self.claims_before(at);
+        let spans = &self.spans;
+        let chain = self.chains.get_mut(at)?;
+        let (number, hash) = chain.descent.next();
+        if !matches!(chain.search, Search::Peers) || claims.hold(&hash, number) {
+            return None;
+        }
+        chain.descent.plan(|frontier| spans.highest_below(frontier), &claims);
+        let ask = chain.descent.next_fetch(now, self.ids)?;
+        let bytes = match &ask.items {
+            FetchItems::Headers { limit, .. } => {
+                usize::try_from(*limit).unwrap_or(usize::MAX).saturating_mul(HEADER_BYTES)
+            }
+            FetchItems::Bodies { .. } => 0,
+        };
+        let purpose = Purpose::Headers { chain: chain.id, bytes };
+        Some((ask, purpose, if chain.is_tip() { Priority::Tip } else { Priority::History }))
+    }
+
+    /// What downloads that began earlier are proving: nothing of it is asked for a second time.
+    fn claims_before(&self, at: usize) -> Claims {
+        let mut claims = Claims::default();
+        if let Some(chain) = self.chains.get(at) {
+            let earlier = self.chains.iter().filter(|other| other.id < chain.id);
+            earlier.for_each(|other| other.claim(&mut claims));
+        }
+        claims
+    }
+
+    fn send(
+        &mut self,
+        now: Instant,
+        ask: Ask,
+        purpose: Purpose,
+        priority: Priority,
+        effects: &mut Vec<Effect>,
+    ) {
+        let id = self.ids.take();
+        let lost_at = later(now, FETCH_BUDGET.saturating_add(FETCH_GRACE));
+        self.out.insert(id, Out { purpose, lost_at });
+        effects.push(Effect::Fetch(FetchRequest {
+            id,
+            items: ask.items,
+            priority,
+            avoid: ask.avoid,
+            budget_ms: u64::try_from(FETCH_BUDGET.as_millis()).unwrap_or(u64::MAX),
+        }));
+    }
+
+    /// Bytes that the answers under way will probably bring.
+    pub(super) fn in_flight_bytes(&self) -> usize {
+        self.header_bytes_out().saturating_add(self.bodies.expected_bytes())
+    }
+
+    fn header_bytes_out(&self) -> usize {
+        let bytes = self.out.values().map(|out| match out.purpose {
+            Purpose::Headers { bytes, .. } => bytes,
+            Purpose::Bodies => 0,
+        });
+        bytes.sum()
+    }
+
+    /// Bytes on their way from peers to the disk.
+    pub(super) fn buffered_bytes(&self) -> usize {
+        let held: usize = self.chains.iter().map(|chain| chain.descent.held_bytes()).sum();
+        held.saturating_add(self.writer.buffered_bytes())
+    }
+
+    fn may_fly(&self, goes_first: bool) -> bool {
+        let more = if goes_first { TIP_IN_FLIGHT_BYTES } else { 0 };
+        self.in_flight_bytes() < self.budget.in_flight_bytes.saturating_add(more)
+    }
+
+    /// A slow disk slows intake: nothing more is fetched while too much waits to be written.
+    fn has_room_for_bodies(&self, urgent: bool) -> bool {
+        self.may_fly(urgent) && self.buffered_bytes() < self.budget.buffer_bytes
+    }
+
+    /// Headers may have to wait for others before they can be written, so room is kept for all that
+    /// are under way. What comes next is let in at the cost of what is farthest from it, else nothing
+    /// could ever move.
+    fn has_room_for_headers(&mut self, now: Instant, at: usize) -> bool {
+        if !self.may_fly(self.chains.get(at).is_some_and(Chain::is_tip)) {
+            return false;
+        }
+        let full = |core: &Self| {
+            core.buffered_bytes().saturating_add(core.header_bytes_out())
+                >= core.budget.buffer_bytes
+        };
+        if !full(self) {
+            return true;
+        }
+        let lacks_next = self.chains.get(at).is_some_and(|chain| chain.descent.lacks_next(now));
+        if !lacks_next {
+            return false;
+        }
+        while full(self) {
+            // the longest download reaches farthest down
+            let evicted = self.chains.iter_mut().rev().find_map(|chain| chain.descent.evict());
+            let Some(headers) = evicted else { break };
+            self.progress.evicted = self.progress.evicted.saturating_add(headers);
+        }
+        self.buffered_bytes() < self.budget.buffer_bytes
+    }
+
+    /// Takes back header fetches that other headers made needless.
+    fn take_back_superseded(&mut self, effects: &mut Vec<Effect>) {
+        let mut ids = Vec::new();
+        for chain in &mut self.chains {
+            ids.extend(chain.descent.take_superseded());
+        }
+        self.take_back(ids, effects);
+    }
+
+    /// Takes back every fetch that no download needs any more: the queued and the sent.
+    pub(super) fn take_back_needless(&mut self, effects: &mut Vec<Effect>) {
+        let chains = &self.chains;
+        self.bodies.retain(|block| chains.iter().any(|chain| chain.misses(block)));
+        let mut ids = self.bodies.forget_needless();
+        ids.extend(self.out.iter().filter_map(|(id, out)| match out.purpose {
+            Purpose::Headers { chain, .. } => {
+                (!self.chains.iter().any(|other| other.id == chain)).then_some(*id)
+            }
+            Purpose::Bodies => None,
+        }));
+        self.take_back(ids, effects);
+    }
+
+    pub(super) fn take_back(&mut self, mut ids: Vec<RequestId>, effects: &mut Vec<Effect>) {
+        ids.retain(|id| self.out.remove(id).is_some());
+        if !ids.is_empty() {
+            effects.push(Effect::Command(FetchCommand::Cancel { ids }));
+        }
+    }
+}

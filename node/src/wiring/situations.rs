@@ -1,0 +1,505 @@
+//! What upstream's users met and its tests did not: the four actors on one thread whose clock stands
+//! still, with peers of every manner.
+#![allow(clippy::arithmetic_side_effects)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use alloy_primitives::{B256, B512};
+use moorline_devnet::{Generator, Profile, genesis_json};
+use moorline_messages::{
+    Block, Body, Direction, FetchItems, FetchedItems, Forkchoice, HashOrNumber, PeerId, PeerInfo,
+    SealedHeader, SessionEvent, SessionId, TreeRequest, TreeVerdict, Weigh,
+};
+use moorline_rules::ChainSpec;
+use moorline_store::Memory;
+use moorline_tree::SyncTrigger;
+use tokio::sync::watch;
+
+use super::*;
+use crate::observe::{self, Observed};
+
+const DELAY: Duration = Duration::from_millis(20);
+
+/// Longest time on the paused clock for anything.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// How a peer answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    Honest,
+    /// Has nothing.
+    Empty,
+    /// Sends one body, however many were asked for.
+    OneBody,
+    /// Leaves out the second body of every answer.
+    SkipsOne,
+    /// Takes requests, and no answer is ever complete.
+    Dribbles,
+    /// Sends the first header over and over.
+    Repeats,
+    /// Sends a true first header and forged ones after it.
+    Forges,
+    /// Sends bodies of other blocks.
+    Swaps,
+}
+
+/// All that peers have, and what was asked of them.
+#[derive(Debug, Default)]
+struct World {
+    blocks: BTreeMap<B256, Block>,
+    canonical: BTreeMap<u64, B256>,
+    /// How often the body of each block was sent.
+    sent: BTreeMap<B256, u64>,
+    headers_sent: u64,
+    /// Bodies that are asked for at this moment.
+    asked: BTreeSet<B256>,
+    /// Bodies that were asked for while they were.
+    asked_twice: u64,
+}
+
+impl World {
+    fn make_canonical(&mut self, blocks: &[Block]) {
+        for block in blocks {
+            let hash = block.header.hash();
+            self.blocks.insert(hash, block.clone());
+            self.canonical.split_off(&block.header.number);
+            self.canonical.insert(block.header.number, hash);
+        }
+    }
+
+    fn headers(&self, top: HashOrNumber, limit: u64) -> Vec<Arc<SealedHeader>> {
+        let mut next = match top {
+            HashOrNumber::Hash(hash) => Some(hash),
+            HashOrNumber::Number(number) => self.canonical.get(&number).copied(),
+        };
+        let mut headers = Vec::new();
+        while let Some(block) = next.and_then(|hash| self.blocks.get(&hash))
+            && (headers.len() as u64) < limit
+        {
+            headers.push(Arc::clone(&block.header));
+            next = Some(block.header.parent_hash);
+        }
+        headers
+    }
+
+    fn answer(&mut self, manner: Manner, items: &FetchItems) -> FetchedItems {
+        match items {
+            FetchItems::Headers { top, limit } => {
+                let mut headers = self.headers(*top, *limit);
+                match manner {
+                    Manner::Empty => headers.clear(),
+                    Manner::Repeats => {
+                        let first = headers.first().cloned();
+                        headers.iter_mut().for_each(|header| *header = first.clone().unwrap());
+                    }
+                    Manner::Forges => headers.iter_mut().skip(1).for_each(|header| {
+                        let mut forged = header.inner().clone();
+                        forged.gas_used += 1;
+                        *header = Arc::new(SealedHeader::new_unchecked(forged, !header.hash()));
+                    }),
+                    _ => {}
+                }
+                self.headers_sent += headers.len() as u64;
+                FetchedItems::Headers(headers)
+            }
+            FetchItems::Bodies { blocks } => {
+                let found = blocks.iter().filter_map(|block| self.blocks.get(&block.hash));
+                let mut found: Vec<Block> = found.cloned().collect();
+                match manner {
+                    Manner::Empty => found.clear(),
+                    Manner::OneBody => found.truncate(1),
+                    Manner::SkipsOne if found.len() > 1 => drop(found.remove(1)),
+                    Manner::Swaps => {
+                        let other = Body { withdrawals: None, ..Body::default() };
+                        found.iter_mut().for_each(|block| block.body = Arc::new(other.clone()));
+                    }
+                    _ => {}
+                }
+                for block in &found {
+                    *self.sent.entry(block.header.hash()).or_default() += 1;
+                }
+                FetchedItems::Bodies(found.into_iter().map(|block| block.body).collect())
+            }
+        }
+    }
+
+    fn note_asked(&mut self, items: &FetchItems) {
+        if let FetchItems::Bodies { blocks } = items {
+            for block in blocks {
+                let is_new = self.asked.insert(block.hash);
+                self.asked_twice += u64::from(!is_new);
+            }
+        }
+    }
+
+    fn note_answered(&mut self, items: &FetchItems) {
+        if let FetchItems::Bodies { blocks } = items {
+            for block in blocks {
+                self.asked.remove(&block.hash);
+            }
+        }
+    }
+}
+
+type Shared = Arc<Mutex<World>>;
+
+/// The four actors, and peers of these manners.
+struct Stage {
+    world: Shared,
+    wired: Wired,
+    watched: watch::Receiver<Observed>,
+    gone: Arc<Mutex<BTreeSet<u64>>>,
+}
+
+impl Stage {
+    async fn new(manners: &[Manner]) -> Self {
+        let tracer = Tracer::OFF;
+        let spec = Arc::new(ChainSpec::from_genesis_json(&genesis_json()).unwrap());
+        let (reporters, mut watched) = observe::start(&tracer, Budget::default());
+        let store = Arc::new(Memory::new(spec.genesis(), spec.chain_id()).unwrap());
+        let actors = Actors {
+            tree: TreeConfig { spec, sync_trigger: SyncTrigger::Forkchoice, floor: 1 },
+            budget: Budget::default(),
+            peers: PeerManagerConfig::default(),
+            store,
+        };
+        let here = || Arbiter::current();
+        let threads = Threads { handles: [here(), here(), here(), here()], arbiters: Vec::new() };
+        let (wired, asked) = wire(actors, &reporters, &tracer, threads).unwrap();
+        let (world, gone) = (Shared::default(), Arc::default());
+        let peers = Peers {
+            manners: manners.to_vec(),
+            world: Arc::clone(&world),
+            gone: Arc::clone(&gone),
+            to: wired.session_events.clone(),
+        };
+        tokio::task::spawn_local(peers.serve(asked));
+        watched.all.wait_for(|seen| seen.tree.is_some()).await.unwrap();
+        Self { world, wired, watched: watched.all, gone }
+    }
+
+    fn serve(&self, blocks: &[Block]) {
+        self.world.lock().unwrap().make_canonical(blocks);
+    }
+
+    async fn name(&self, forkchoice: Forkchoice) -> TreeVerdict {
+        self.wired.tree.ask(TreeRequest::ForkchoiceUpdated(forkchoice)).await.unwrap()
+    }
+
+    async fn name_head(&self, head: &Block) {
+        let head = head.header.hash();
+        let verdict = self.name(Forkchoice { head, ..Forkchoice::default() }).await;
+        assert!(matches!(verdict, TreeVerdict::Syncing), "{verdict:?}");
+    }
+
+    async fn wait(&mut self, what: &str, done: impl Fn(&Observed) -> bool) {
+        let seen = tokio::time::timeout(PATIENCE, self.watched.wait_for(|seen| done(seen))).await;
+        drop(seen.unwrap_or_else(|_| panic!("{what}")));
+    }
+
+    async fn expect_tip(&mut self, head: &Block) {
+        let head = head.num_hash();
+        let reached = move |seen: &Observed| {
+            seen.tree.as_ref().is_some_and(|tree| tree.synced && tree.tip == head)
+        };
+        self.wait("the head is not reached", reached).await;
+    }
+
+    /// Ends the actors, and checks what holds of every run.
+    async fn end(self) {
+        self.wired.stops.stop_workers().await;
+        self.wired.stops.stop_store().await.unwrap();
+        assert_eq!(self.world.lock().unwrap().asked_twice, 0, "asked for twice at the same time");
+    }
+
+    /// How often the bodies of these blocks were sent, most and least.
+    fn sent(&self, blocks: &[Block]) -> (u64, u64) {
+        let world = self.world.lock().unwrap();
+        let times = blocks
+            .iter()
+            .filter(|block| !is_empty(block))
+            .map(|block| world.sent.get(&block.header.hash()).copied().unwrap_or(0));
+        times.fold((0, u64::MAX), |(most, least), times| (most.max(times), least.min(times)))
+    }
+
+    fn is_gone(&self, peer: u64) -> bool {
+        self.gone.lock().unwrap().contains(&peer)
+    }
+}
+
+fn is_empty(block: &Block) -> bool {
+    let withdrawals = block.body.withdrawals.iter().flatten().count();
+    block.body.transactions.is_empty() && withdrawals == 0
+}
+
+struct Peers {
+    manners: Vec<Manner>,
+    world: Shared,
+    gone: Arc<Mutex<BTreeSet<u64>>>,
+    to: Port<SessionEvent>,
+}
+
+impl Peers {
+    async fn serve(self, mut asked: Inbox<SessionCommand>) {
+        for session in 0..self.manners.len() as u64 {
+            let peer = PeerInfo {
+                id: PeerId(B512::with_last_byte(session as u8)),
+                addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 30_303)),
+                direction: Direction::Outbound,
+                client: "simulated".to_owned(),
+                eth_version: 69,
+                range: None,
+            };
+            self.to.tell(SessionEvent::Opened { session: SessionId(session), peer }).unwrap();
+        }
+        while let Some(command) = asked.next().await {
+            let (session, request, items) = match command {
+                SessionCommand::Fetch { session, request, items } => (session, request, items),
+                SessionCommand::Disconnect { session, .. } => {
+                    self.gone.lock().unwrap().insert(session.0);
+                    continue;
+                }
+                _ => continue,
+            };
+            let manner = self.manners[session.0 as usize];
+            if manner == Manner::Dribbles {
+                continue;
+            }
+            let (world, gone, to) =
+                (Arc::clone(&self.world), Arc::clone(&self.gone), self.to.clone());
+            world.lock().unwrap().note_asked(&items);
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(DELAY).await;
+                world.lock().unwrap().note_answered(&items);
+                if gone.lock().unwrap().contains(&session.0) {
+                    return;
+                }
+                let answer = world.lock().unwrap().answer(manner, &items);
+                let wire_bytes = answer.weight_bytes();
+                let answered =
+                    SessionEvent::Answered { session, request, items: answer, wire_bytes };
+                to.send(answered).await.unwrap();
+            });
+        }
+    }
+}
+
+fn made(count: usize) -> Vec<Block> {
+    Generator::new(Profile::Small, 3).take(count).collect()
+}
+
+/// Another branch of `count` blocks on top of one of these.
+fn branch(parent: &Block, count: usize) -> Vec<Block> {
+    Generator::new(Profile::Small, 3).fork_at(&parent.header, 99).take(count).collect()
+}
+
+fn on_stage<F: Future<Output = ()>>(play: impl FnOnce() -> F + 'static) {
+    moorline_kit::simulated(async move { play().await });
+}
+
+use Manner::*;
+
+#[test]
+fn a_gap_over_1024_is_closed_though_finalized_is_known() {
+    on_stage(|| async {
+        let mut stage = Stage::new(&[Honest; 3]).await;
+        let blocks = made(4_000);
+        stage.serve(&blocks);
+        stage.name_head(&blocks[299]).await;
+        stage.expect_tip(&blocks[299]).await;
+        let (head, finalized) = (blocks[3_999].header.hash(), blocks[199].header.hash());
+        let verdict = stage.name(Forkchoice { head, safe: finalized, finalized }).await;
+        assert!(matches!(verdict, TreeVerdict::Syncing));
+        stage.expect_tip(&blocks[3_999]).await;
+        assert_eq!(stage.sent(&blocks), (1, 1), "every body came once");
+        stage.end().await;
+    });
+}
+
+#[test]
+fn headers_repeated_or_forged_after_a_true_first_one_cost_their_sender_and_nothing_else() {
+    on_stage(|| async {
+        let mut stage = Stage::new(&[Repeats, Forges, Honest]).await;
+        let blocks = made(3_000);
+        stage.serve(&blocks);
+        stage.name_head(&blocks[2_999]).await;
+        stage.expect_tip(&blocks[2_999]).await;
+        assert_eq!(stage.sent(&blocks), (1, 1));
+        assert!(stage.is_gone(0) && stage.is_gone(1) && !stage.is_gone(2));
+        stage.end().await;
+    });
+}
+
+#[test]
+fn one_skipped_body_in_a_full_answer_is_asked_of_others() {
+    on_stage(|| async {
+        let mut stage = Stage::new(&[SkipsOne, Honest]).await;
+        let blocks = made(1_500);
+        stage.serve(&blocks);
+        stage.name_head(&blocks[1_499]).await;
+        stage.expect_tip(&blocks[1_499]).await;
+        assert_eq!(stage.sent(&blocks), (1, 1), "nothing was misaligned, so nothing came twice");
+        assert!(!stage.is_gone(0), "to skip is no offence");
+        stage.end().await;
+    });
+}
+
+#[test]
+fn a_head_replaced_by_its_child_half_way_costs_one_block() {
+    on_stage(|| async {
+        let mut stage = Stage::new(&[Honest; 3]).await;
+        let blocks = made(3_000);
+        stage.serve(&blocks[..2_999]);
+        stage.name_head(&blocks[2_998]).await;
+        stage.wait("no body comes", |seen| seen.progress.blocks > 500).await;
+        stage.serve(&blocks);
+        stage.name_head(&blocks[2_999]).await;
+        stage.expect_tip(&blocks[2_999]).await;
+        assert_eq!(stage.sent(&blocks), (1, 1));
+        assert!(stage.world.lock().unwrap().headers_sent < 3_000 + 600);
+        stage.end().await;
+    });
+}
+
+#[test]
+fn a_head_replaced_by_a_fork_half_way_keeps_what_both_share() {
+    on_stage(|| async {
+        let mut stage = Stage::new(&[Honest; 3]).await;
+        let blocks = made(3_000);
+        stage.serve(&blocks);
+        stage.name_head(&blocks[2_999]).await;
+        stage.wait("no body comes", |seen| seen.progress.blocks > 500).await;
+        let fork = branch(&blocks[2_900], 120);
+        stage.serve(&fork);
+        stage.name_head(&fork[119]).await;
+        stage.expect_tip(&fork[119]).await;
+        let shared = &blocks[..=2_900];
+        let (most, least) = stage.sent(shared);
+        assert!(least == 1 && most <= 2, "{most}");
+        let twice = shared.iter().filter(|block| stage.sent(&[(*block).clone()]).0 > 1).count();
+        // what was on its way when the head was replaced
+        assert!(twice <= 2_048, "{twice}");
+        assert_eq!(stage.sent(&fork), (1, 1));
+        stage.end().await;
+    });
+}
+
+#[test]
+fn a_head_replaced_by_something_unrelated_is_found_again_where_it_was_left() {
+    on_stage(|| async {
+        let mut stage = Stage::new(&[Honest; 3]).await;
+        let blocks = made(3_000);
+        stage.serve(&blocks);
+        stage.name_head(&blocks[2_999]).await;
+        stage.wait("no body comes", |seen| seen.progress.blocks > 500).await;
+        let head = B256::repeat_byte(7);
+        let verdict = stage.name(Forkchoice { head, ..Forkchoice::default() }).await;
+        assert!(matches!(verdict, TreeVerdict::Syncing));
+        let trouble =
+            |seen: &Observed| seen.tree.as_ref().is_some_and(|tree| tree.trouble.is_some());
+        stage.wait("nobody says that it cannot be had", trouble).await;
+        stage.name_head(&blocks[2_999]).await;
+        stage.expect_tip(&blocks[2_999]).await;
+        assert!(stage.sent(&blocks).0 <= 2);
+        stage.end().await;
+    });
+}
+
+#[test]
+fn while_no_peer_has_it_the_target_stands_and_is_reached_when_one_does() {
+    on_stage(|| async {
+        let mut stage = Stage::new(&[Honest; 2]).await;
+        let blocks = made(50);
+        stage.name_head(&blocks[49]).await;
+        let says_so = |seen: &Observed| {
+            let trouble = seen.tree.as_ref().and_then(|tree| tree.trouble.as_ref());
+            trouble.is_some_and(|text| text.contains("no peer has block"))
+        };
+        stage.wait("nobody says that no peer has it", says_so).await;
+        stage.serve(&blocks);
+        stage.expect_tip(&blocks[49]).await;
+        assert_eq!(stage.sent(&blocks), (1, 1));
+        stage.end().await;
+    });
+}
+
+#[test]
+fn peers_that_have_nothing_are_no_liars_and_hold_nobody_up() {
+    on_stage(|| async {
+        let mut stage = Stage::new(&[Empty, Empty, Empty, Honest]).await;
+        let blocks = made(2_000);
+        stage.serve(&blocks);
+        stage.name_head(&blocks[1_999]).await;
+        stage.expect_tip(&blocks[1_999]).await;
+        assert!((0..4).all(|peer| !stage.is_gone(peer)));
+        stage.end().await;
+    });
+}
+
+#[test]
+fn a_block_buffered_above_a_range_is_not_fetched_when_the_range_ends() {
+    on_stage(|| async {
+        let mut stage = Stage::new(&[Honest; 2]).await;
+        let blocks = made(1_200);
+        stage.serve(&blocks[..1_199]);
+        stage.name_head(&blocks[1_198]).await;
+        let payload = TreeRequest::NewPayload(blocks[1_199].clone());
+        let verdict = stage.wired.tree.ask(payload).await.unwrap();
+        assert!(matches!(verdict, TreeVerdict::Syncing), "{verdict:?}");
+        stage.expect_tip(&blocks[1_198]).await;
+        stage.name(Forkchoice { head: blocks[1_199].header.hash(), ..Forkchoice::default() }).await;
+        stage.expect_tip(&blocks[1_199]).await;
+        assert_eq!(stage.sent(&blocks[1_199..]).0, 0, "the consensus client delivered it");
+        stage.end().await;
+    });
+}
+
+#[test]
+fn a_peer_that_answers_one_body_of_many_is_outdone_by_others_and_enough_alone() {
+    on_stage(|| async {
+        let mut alone = Stage::new(&[OneBody]).await;
+        let blocks = made(300);
+        alone.serve(&blocks);
+        alone.name_head(&blocks[299]).await;
+        alone.expect_tip(&blocks[299]).await;
+        assert_eq!(alone.sent(&blocks), (1, 1));
+        assert!(!alone.is_gone(0));
+        alone.end().await;
+    });
+}
+
+#[test]
+fn a_peer_whose_answers_never_end_loses_its_work_to_others() {
+    on_stage(|| async {
+        let mut stage = Stage::new(&[Dribbles, Honest, Dribbles]).await;
+        let blocks = made(3_000);
+        stage.serve(&blocks);
+        let started = tokio::time::Instant::now();
+        stage.name_head(&blocks[2_999]).await;
+        stage.expect_tip(&blocks[2_999]).await;
+        assert_eq!(stage.sent(&blocks), (1, 1));
+        assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
+        stage.end().await;
+    });
+}
+
+#[test]
+fn nine_liars_in_ten_peers_do_not_stop_it() {
+    on_stage(|| async {
+        let manners =
+            [Repeats, Forges, Swaps, Repeats, Forges, Swaps, Repeats, Forges, Honest, Swaps];
+        let mut stage = Stage::new(&manners).await;
+        let blocks = made(3_000);
+        stage.serve(&blocks);
+        stage.name_head(&blocks[2_999]).await;
+        stage.expect_tip(&blocks[2_999]).await;
+        let gone = (0..10).filter(|peer| stage.is_gone(*peer)).count();
+        assert!(gone >= 8 && !stage.is_gone(8), "{gone} of nine liars are gone");
+        stage.end().await;
+    });
+}
