@@ -8,10 +8,10 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::{
-    bodies::record_end,
+    group::{Group, Known},
     index::Index,
     keys,
-    ledger::{BodyLog, Ledger},
+    ledger::{Ledger, RecordKind, RecordLog, Records},
 };
 
 /// Most faults that a report lists; the rest is counted.
@@ -32,10 +32,10 @@ pub struct StoreStats {
     pub canonical: u64,
     /// Downloads that did not connect yet.
     pub spans: Vec<Span>,
-    /// Length of each body file, in bytes, by its number.
-    pub body_files: BTreeMap<u32, u64>,
-    /// Length of all body files, in bytes.
-    pub bodies_bytes: u64,
+    /// Length of each file of headers and bodies, in bytes, by its number.
+    pub block_files: BTreeMap<u32, u64>,
+    /// Length of all files of headers and bodies, in bytes.
+    pub blocks_bytes: u64,
     /// What sled takes up on disk, in bytes.
     pub index_bytes: u64,
 }
@@ -54,7 +54,7 @@ pub struct CheckProgress {
 pub struct CheckReport {
     /// Canonical blocks that were read back.
     pub blocks: u64,
-    /// Body pointers that were followed, canonical or not.
+    /// Headers and bodies that were looked for, canonical or not.
     pub pointers: u64,
     /// Faults found.
     pub fault_count: u64,
@@ -79,8 +79,7 @@ impl CheckReport {
 /// A fault and where it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BlockFault {
-    /// The block. Its hash is zero where no block is known at that height; its number is zero where a
-    /// body has no header.
+    /// The block. Its hash is zero where no block is known at that height.
     pub block: BlockNumHash,
     /// What is wrong with it.
     pub fault: Fault,
@@ -99,6 +98,9 @@ pub enum Fault {
     /// The header's bytes hash to something else.
     #[error("the header hashes to {0}")]
     HeaderHash(B256),
+    /// The block is not found by its hash.
+    #[error("the block is not found by its hash")]
+    Number,
     /// The block is not a child of the canonical block below it.
     #[error("the parent is {0}, which is not the canonical block below")]
     Link(B256),
@@ -111,100 +113,113 @@ pub enum Fault {
     /// Something cannot be read back: a checksum is wrong, a file too short.
     #[error("{0}")]
     Unreadable(String),
-    /// A body is said to lie where no body file reaches.
-    #[error("the body's pointer leads outside of the body files")]
+    /// The header or the body is said to lie where no record of its kind lies.
+    #[error("the index points to a record that is not there")]
     Pointer,
 }
 
-pub(crate) fn stats<I: Index, L: BodyLog>(
+pub(crate) fn stats<I: Index, L: RecordLog>(
     ledger: &Ledger<I, L>,
-    body_files: BTreeMap<u32, u64>,
+    block_files: BTreeMap<u32, u64>,
     index_bytes: u64,
 ) -> Result<StoreStats, StoreError> {
     let StoreStatus { tip, earliest, .. } = ledger.status()?;
-    let count = |prefix| {
-        let entries = ledger.index.scan(&keys::first_of(prefix), &keys::end_of(prefix));
-        entries.map(|entry| entry.map(|_| 1_u64)).sum::<Result<u64, _>>()
-    };
+    let (mut headers, mut bodies) = (0_u64, 0_u64);
+    for_each_known(ledger, |known| {
+        headers = headers.saturating_add(u64::from(known.header.is_some()));
+        bodies = bodies.saturating_add(u64::from(known.body.is_some()));
+    })?;
     Ok(StoreStats {
         tip,
         earliest,
-        headers: count(keys::HEADERS)?,
-        bodies: count(keys::BODIES)?,
+        headers,
+        bodies,
         canonical: tip.number.saturating_add(1).saturating_sub(earliest),
         spans: ledger.load()?.spans,
-        bodies_bytes: body_files.values().copied().fold(0, u64::saturating_add),
-        body_files,
+        blocks_bytes: block_files.values().copied().fold(0, u64::saturating_add),
+        block_files,
         index_bytes,
     })
 }
 
-pub(crate) fn check<I: Index, L: BodyLog>(
+fn for_each_known<I: Index, L: RecordLog>(
     ledger: &Ledger<I, L>,
-    files: &BTreeMap<u32, u64>,
+    mut each: impl FnMut(&Known),
+) -> Result<(), StoreError> {
+    let from = keys::first_of(keys::BLOCKS);
+    for entry in ledger.index.scan(&from, &keys::end_of(keys::BLOCKS)) {
+        let (key, value) = entry?;
+        let mut key = keys::Fields::of_key("blocks", &key);
+        let number = key.u64()?;
+        Group::get(number, Some(&value))?.blocks().iter().for_each(&mut each);
+    }
+    Ok(())
+}
+
+pub(crate) fn check<I: Index, L: RecordLog>(
+    ledger: &Ledger<I, L>,
     progress: &mut dyn FnMut(CheckProgress),
 ) -> Result<CheckReport, StoreError> {
     let StoreStatus { tip, earliest, .. } = ledger.status()?;
     let mut report = CheckReport { blocks: 0, pointers: 0, fault_count: 0, faults: Vec::new() };
-    check_pointers(ledger, files, &mut report)?;
+    check_pointers(ledger, &mut report)?;
     let total = tip.number.saturating_add(1).saturating_sub(earliest);
+    let mut records = Records::new(&ledger.log);
     let mut below = match earliest {
         1 => ledger.index.canonical_hash(0)?,
         _ => None,
     };
     for number in earliest..=tip.number {
-        let Some(hash) = ledger.index.canonical_hash(number)? else {
+        let Some(known) = ledger.index.canonical(number)? else {
             report.add(BlockNumHash::new(number, B256::ZERO), Fault::Gap);
             below = None;
             continue;
         };
-        let block = BlockNumHash { number, hash };
-        if let Err(fault) = check_block(ledger, block, below) {
-            report.add(block, fault);
+        if let Err(fault) = check_block(ledger, &mut records, &known, below) {
+            report.add(known.at, fault);
         }
-        below = Some(hash);
+        below = Some(known.at.hash);
         report.blocks = report.blocks.saturating_add(1);
         progress(CheckProgress { done: report.blocks, total });
     }
     Ok(report)
 }
 
-fn check_block<I: Index, L: BodyLog>(
+fn check_block<I: Index, L: RecordLog>(
     ledger: &Ledger<I, L>,
-    block: BlockNumHash,
+    records: &mut Records<'_, L>,
+    known: &Known,
     below: Option<B256>,
 ) -> Result<(), Fault> {
     let unreadable = |error: StoreError| Fault::Unreadable(error.to_string());
-    let header = ledger.index.header(block).map_err(unreadable)?.ok_or(Fault::NoHeader)?;
+    let header = records.header(known).map_err(unreadable)?.ok_or(Fault::NoHeader)?;
     let hash = header.hash_slow();
-    if hash != block.hash {
+    if hash != known.at.hash {
         return Err(Fault::HeaderHash(hash));
     }
     if below.is_some_and(|below| below != header.parent_hash) {
         return Err(Fault::Link(header.parent_hash));
     }
-    let body = ledger.body(block.hash).map_err(unreadable)?.ok_or(Fault::NoBody)?;
+    if ledger.index.known_by_hash(hash).map_err(unreadable)?.as_ref() != Some(known) {
+        return Err(Fault::Number);
+    }
+    let body = records.body(known).map_err(unreadable)?.ok_or(Fault::NoBody)?;
     moorline_rules::body_matches(&header, &body).map_err(|error| Fault::Body(error.to_string()))
 }
 
-/// Every pointer must lead into a file.
-fn check_pointers<I: Index, L: BodyLog>(
+/// Every pointer must lead to a record of its kind.
+fn check_pointers<I: Index, L: RecordLog>(
     ledger: &Ledger<I, L>,
-    files: &BTreeMap<u32, u64>,
     report: &mut CheckReport,
 ) -> Result<(), StoreError> {
-    let from = keys::first_of(keys::BODIES);
-    for entry in ledger.index.scan(&from, &keys::end_of(keys::BODIES)) {
-        let (key, value) = entry?;
-        let mut key = keys::Fields::of_key("a body", &key);
-        let hash = key.hash()?;
-        let pointer = keys::get_pointer(&value)?;
-        report.pointers = report.pointers.saturating_add(1);
-        let number = ledger.index.number_of(hash)?;
-        let block = BlockNumHash::new(number.unwrap_or_default(), hash);
-        if files.get(&pointer.file).is_none_or(|len| record_end(pointer) > *len) {
-            report.add(block, Fault::Pointer);
+    for_each_known(ledger, |known| {
+        let pointers = [(known.header, RecordKind::Header), (known.body, RecordKind::Body)];
+        for (pointer, kind) in pointers {
+            let Some(pointer) = pointer else { continue };
+            report.pointers = report.pointers.saturating_add(1);
+            if !ledger.log.reaches(pointer, kind) {
+                report.add(known.at, Fault::Pointer);
+            }
         }
-    }
-    Ok(())
+    })
 }

@@ -1,45 +1,126 @@
-//! Bodies as they lie on disk: snappy-framed RLP of `[transactions, ommers, withdrawals?]`, the payload
-//! of an era1 file's `CompressedBody` record.
+//! Headers and bodies as they lie on disk: snappy-framed RLP, the payloads of an era1 file's
+//! `CompressedHeader` and `CompressedBody` records. A body is `[transactions, ommers, withdrawals?]`.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 
+use alloy_consensus::Header as BlockHeader;
 use alloy_primitives::Bytes;
 use alloy_rlp::{Decodable, Encodable, Header};
-use moorline_messages::{BlockNumHash, Body, StoreError};
+use moorline_messages::{BlockNumHash, Body, SealedHeader, StoreError};
+use snap::{read::FrameDecoder, write::FrameEncoder};
 
 /// Most bytes of RLP in one body. EIP-7934 allows a block 8 MiB; older blocks never came near it.
 pub(crate) const BODY_BYTES_MAX: usize = 64 << 20;
 
+/// Most bytes of RLP in one header. No header of a live chain comes near this.
+pub(crate) const HEADER_BYTES_MAX: usize = 4 << 10;
+
+/// What a packer keeps of its buffer between records.
+const KEPT_BYTES_MAX: usize = 1 << 20;
+
+/// What every stream of snappy frames begins with.
+const STREAM_IDENTIFIER: &[u8] = b"\xff\x06\x00\x00sNaPpY";
+
 /// The first byte of every RLP list, and of no EIP-2718 transaction type.
 const RLP_LIST: u8 = 0xc0;
 
-/// Encodes and compresses a body.
-pub(crate) fn pack(at: BlockNumHash, body: &Body) -> Result<Vec<u8>, StoreError> {
-    let unfit = |why: String| StoreError::Rejected(format!("the body of block {at} {why}"));
-    let rlp = to_rlp(body).map_err(unfit)?;
-    if rlp.len() > BODY_BYTES_MAX {
-        return Err(unfit(format!("is {} bytes, over {BODY_BYTES_MAX}", rlp.len())));
-    }
-    let mut encoder = snap::write::FrameEncoder::new(Vec::with_capacity(rlp.len()));
-    encoder
-        .write_all(&rlp)
-        .map_err(|error| error.to_string())
-        .and_then(|()| encoder.into_inner().map_err(|error| error.to_string()))
-        .map_err(|error| StoreError::Io(format!("cannot compress the body of block {at}: {error}")))
+/// Encodes and compresses. It is kept from record to record, because a compressor's buffers cost more than
+/// compressing a header does.
+#[derive(Debug)]
+pub(crate) struct Packer {
+    encoder: FrameEncoder<Vec<u8>>,
+    /// The encoder writes the stream's identifier once; later records are given it here.
+    has_begun: bool,
 }
 
-/// Undoes [`pack`]; a `String` says what is wrong with the bytes. Snappy's checksums are verified.
-pub(crate) fn unpack(packed: &[u8]) -> Result<Body, String> {
-    let mut rlp = Vec::new();
-    let most = u64::try_from(BODY_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
-    snap::read::FrameDecoder::new(packed)
-        .take(most)
-        .read_to_end(&mut rlp)
-        .map_err(|error| error.to_string())?;
-    if rlp.len() > BODY_BYTES_MAX {
-        return Err(format!("it unpacks to more than {BODY_BYTES_MAX} bytes"));
+impl Packer {
+    pub(crate) fn new() -> Self {
+        Self { encoder: FrameEncoder::new(Vec::new()), has_begun: false }
     }
-    from_rlp(&rlp.into()).map_err(|error| error.to_string())
+
+    pub(crate) fn header(&mut self, header: &SealedHeader) -> Result<&[u8], StoreError> {
+        let at = BlockNumHash::of(header);
+        let rejected =
+            |why: String| StoreError::Rejected(format!("the header of block {at} {why}"));
+        let rlp = alloy_rlp::encode(header.inner());
+        if rlp.len() > HEADER_BYTES_MAX {
+            return Err(rejected(format!("is {} bytes, over {HEADER_BYTES_MAX}", rlp.len())));
+        }
+        if BlockHeader::decode(&mut rlp.as_slice()).as_ref() != Ok(header.inner()) {
+            return Err(rejected("leaves out fields that come before others".to_owned()));
+        }
+        self.pack(&rlp)
+    }
+
+    pub(crate) fn body(&mut self, at: BlockNumHash, body: &Body) -> Result<&[u8], StoreError> {
+        let rejected = |why: String| StoreError::Rejected(format!("the body of block {at} {why}"));
+        let rlp = to_rlp(body).map_err(rejected)?;
+        if rlp.len() > BODY_BYTES_MAX {
+            return Err(rejected(format!("is {} bytes, over {BODY_BYTES_MAX}", rlp.len())));
+        }
+        self.pack(&rlp)
+    }
+
+    fn pack(&mut self, rlp: &[u8]) -> Result<&[u8], StoreError> {
+        let packed = self.encoder.get_mut();
+        packed.clear();
+        packed.shrink_to(KEPT_BYTES_MAX);
+        if self.has_begun {
+            packed.extend_from_slice(STREAM_IDENTIFIER);
+        }
+        self.has_begun = true;
+        let result = self.encoder.write_all(rlp).and_then(|()| self.encoder.flush());
+        result.map_err(|error| StoreError::Io(format!("cannot compress a block: {error}")))?;
+        Ok(self.encoder.get_ref())
+    }
+}
+
+/// Undoes what a [`Packer`] did; a `String` says what is wrong with the bytes. Snappy's checksums are
+/// verified. It is kept from record to record for its buffers' sake.
+pub(crate) struct Unpacker {
+    decoder: FrameDecoder<io::Cursor<Vec<u8>>>,
+}
+
+impl Unpacker {
+    pub(crate) fn new() -> Self {
+        Self { decoder: FrameDecoder::new(io::Cursor::default()) }
+    }
+
+    /// A header's RLP.
+    pub(crate) fn header_rlp(&mut self, packed: Vec<u8>) -> Result<Vec<u8>, String> {
+        self.unpack(packed, HEADER_BYTES_MAX)
+    }
+
+    pub(crate) fn header(&mut self, packed: Vec<u8>) -> Result<BlockHeader, String> {
+        let rlp = self.header_rlp(packed)?;
+        let mut rest = rlp.as_slice();
+        let header = BlockHeader::decode(&mut rest).map_err(|error| error.to_string())?;
+        if rest.is_empty() { Ok(header) } else { Err("bytes follow it".to_owned()) }
+    }
+
+    pub(crate) fn body(&mut self, packed: Vec<u8>) -> Result<Body, String> {
+        let rlp = self.unpack(packed, BODY_BYTES_MAX)?;
+        from_rlp(&rlp.into()).map_err(|error| error.to_string())
+    }
+
+    fn unpack(&mut self, packed: Vec<u8>, bytes_max: usize) -> Result<Vec<u8>, String> {
+        if !packed.starts_with(STREAM_IDENTIFIER) {
+            return Err("it is no stream of snappy frames".to_owned());
+        }
+        let mut rlp = Vec::new();
+        *self.decoder.get_mut() = io::Cursor::new(packed);
+        let most = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
+        let result = (&mut self.decoder).take(most).read_to_end(&mut rlp);
+        if result.is_err() || rlp.len() > bytes_max {
+            // what is left in it must not get into the next record
+            *self = Self::new();
+        }
+        result.map_err(|error| error.to_string())?;
+        if rlp.len() > bytes_max {
+            return Err(format!("it unpacks to more than {bytes_max} bytes"));
+        }
+        Ok(rlp)
+    }
 }
 
 fn to_rlp(body: &Body) -> Result<Vec<u8>, String> {

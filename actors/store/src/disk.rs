@@ -4,11 +4,12 @@
 //! lock                 locked while the store is open
 //! tip.json             the last tip, so that an index that comes back empty is noticed
 //! index/               sled
-//! bodies-000001.e2s    bodies
+//! blocks-000001.e2s    headers and bodies
 //! ```
 
 use std::{
     any::Any,
+    cmp::Ordering,
     fs::{self, File, OpenOptions, TryLockError},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -27,11 +28,11 @@ use moorline_messages::{
 use crate::{
     audit::{self, CheckProgress, CheckReport, StoreStats},
     backend::Backend,
-    bodies::{BodyFiles, FILE_BYTES_MAX},
     index::{Index, Lookup, SledIndex},
-    keys::{self, BodiesEnd},
+    keys::{self, LogEnd},
     ledger::{Blocks, Ledger},
     open_error::OpenError,
+    records::{FILE_BYTES_MAX, RecordFiles},
 };
 
 /// Memory that sled may use for pages it has read, in bytes.
@@ -45,7 +46,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// The store in a directory. One process at a time; dropping it closes it.
 #[derive(Debug)]
 pub struct Disk {
-    ledger: Ledger<SledIndex, BodyFiles>,
+    ledger: Ledger<SledIndex, RecordFiles>,
     dir: PathBuf,
     /// Held until everything above is closed.
     _lock: File,
@@ -66,21 +67,16 @@ impl Disk {
         let db = open_sled(dir, &index_dir)?;
         let index = SledIndex::new(db, &index_dir).map_err(failed("open the index"))?;
         let founded = index.get(keys::META_SCHEMA).map_err(failed_store)?;
+        if let Some(schema) = &founded {
+            check_schema(dir, schema)?;
+        }
         check_side_file(dir, &index, founded.is_some())?;
-        let end = match &founded {
-            None => BodiesEnd::default(),
-            Some(schema) => {
-                check_identity(dir, &index, schema, genesis, chain_id)?;
-                index
-                    .get(keys::META_BODIES_END)
-                    .and_then(|entry| {
-                        entry.map_or(Ok(BodiesEnd::default()), |entry| keys::get_bodies_end(&entry))
-                    })
-                    .map_err(failed_store)?
-            }
-        };
-        let bodies = BodyFiles::open(dir, end, FILE_BYTES_MAX).map_err(failed_store)?;
-        let disk = Self { ledger: Ledger::new(index, bodies), dir: dir.to_owned(), _lock: lock };
+        if founded.is_some() {
+            check_identity(dir, &index, genesis, chain_id)?;
+        }
+        let end = log_end(&index).map_err(failed_store)?;
+        let log = RecordFiles::open(dir, end, FILE_BYTES_MAX).map_err(failed_store)?;
+        let disk = Self { ledger: Ledger::new(index, log), dir: dir.to_owned(), _lock: lock };
         if founded.is_none() {
             disk.ledger.found(genesis, chain_id).map_err(failed_store)?;
         }
@@ -101,12 +97,12 @@ impl Disk {
     /// # Errors
     /// The disk fails, or holds what was never written.
     pub fn stats(&self) -> Result<StoreStats, StoreError> {
-        let files = self.ledger.bodies.sizes()?;
+        let files = self.ledger.log.sizes()?;
         audit::stats(&self.ledger, files, self.ledger.index.size_bytes()?)
     }
 
     /// Reads every canonical block back and checks it: links, hashes, checksums and roots; and that
-    /// every body pointer leads to a body file. `progress` is called after each step.
+    /// every pointer leads to a record. `progress` is called after each step.
     ///
     /// # Errors
     /// The index cannot be read at all. Faults of single blocks are in the report.
@@ -114,8 +110,7 @@ impl Disk {
         &self,
         progress: &mut dyn FnMut(CheckProgress),
     ) -> Result<CheckReport, StoreError> {
-        let files = self.ledger.bodies.sizes()?;
-        audit::check(&self.ledger, &files, progress)
+        audit::check(&self.ledger, progress)
     }
 
     /// The canonical blocks from `from` to `to`, both included, as far as they are there.
@@ -277,27 +272,37 @@ fn check_side_file(dir: &Path, index: &SledIndex, founded: bool) -> Result<(), O
     }
     // it is written without fsync, so a loss of power may leave it torn: then it says nothing
     let Ok(tip) = serde_json::from_slice::<BlockNumHash>(&text) else { return Ok(()) };
-    match index.number_of(tip.hash) {
-        Ok(Some(number)) if number == tip.number => Ok(()),
-        Ok(_) => Err(damaged(format!("its index came back without block {tip}, once its tip"))),
+    match index.known(tip) {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => Err(damaged(format!("its index came back without block {tip}, once its tip"))),
         Err(error) => Err(OpenError::of_store(dir.to_owned(), error)),
+    }
+}
+
+/// How far the index knows the record files; an empty one knows none.
+fn log_end(index: &SledIndex) -> Result<LogEnd, StoreError> {
+    let entry = index.get(keys::META_LOG_END)?;
+    entry.map_or(Ok(LogEnd::default()), |entry| keys::get_log_end(&entry))
+}
+
+fn check_schema(dir: &Path, schema: &[u8]) -> Result<(), OpenError> {
+    let found = keys::Fields::new("the schema", schema).u32();
+    let found = found.map_err(|error| OpenError::of_store(dir.to_owned(), error))?;
+    let (dir, known) = (dir.to_owned(), keys::SCHEMA);
+    match found.cmp(&known) {
+        Ordering::Less => Err(OpenError::OlderSchema { dir, found, known }),
+        Ordering::Equal => Ok(()),
+        Ordering::Greater => Err(OpenError::NewerSchema { dir, found, known }),
     }
 }
 
 fn check_identity(
     dir: &Path,
     index: &SledIndex,
-    schema: &[u8],
     genesis: &SealedHeader,
     chain_id: u64,
 ) -> Result<(), OpenError> {
     let failed = |error| OpenError::of_store(dir.to_owned(), error);
-    let mut schema = keys::Fields::new("the schema", schema);
-    let found = schema.u32().map_err(failed)?;
-    if found > keys::SCHEMA {
-        let dir = dir.to_owned();
-        return Err(OpenError::NewerSchema { dir, found, known: keys::SCHEMA });
-    }
     let chain = index.meta(keys::META_CHAIN).map_err(failed)?;
     let mut chain = keys::Fields::new("the chain", &chain);
     let found_chain_id = chain.u64().map_err(failed)?;

@@ -5,15 +5,16 @@ use std::{
     fs::File,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    sync::{Arc, OnceLock},
+    sync::OnceLock,
 };
 
-use alloy_consensus::Header;
 use alloy_primitives::{B256, BlockNumber};
-use alloy_rlp::Decodable;
-use moorline_messages::{BlockNumHash, SealedHeader, StoreError};
+use moorline_messages::{BlockNumHash, StoreError};
 
-use crate::keys::{self, Bytestring};
+use crate::{
+    group::{Group, Known},
+    keys::{self, Bytestring, Places},
+};
 
 /// Entries to put, or to remove where the value is `None`.
 pub(crate) type Entries = BTreeMap<Bytestring, Option<Bytestring>>;
@@ -37,36 +38,51 @@ pub(crate) trait Lookup {
         keys::get_u64("the earliest block", &self.meta(keys::META_EARLIEST)?)
     }
 
-    fn number_of(&self, hash: B256) -> Result<Option<BlockNumber>, StoreError> {
-        self.get(&keys::number(hash))?
-            .map(|entry| keys::get_u64("a block's number", &entry))
-            .transpose()
+    /// The blocks known at the heights around `number`.
+    fn group(&self, number: BlockNumber) -> Result<Group, StoreError> {
+        Group::get(number, self.get(&keys::blocks(number))?.as_deref())
     }
 
-    /// The canonical hash at a height. Entries under `earliest` are left-overs of an older run and do
+    fn known(&self, at: BlockNumHash) -> Result<Option<Known>, StoreError> {
+        Ok(self.group(at.number)?.find(at.hash).filter(|known| known.at == at))
+    }
+
+    fn known_by_hash(&self, hash: B256) -> Result<Option<Known>, StoreError> {
+        let Some(entry) = self.get(&keys::numbers(hash))? else { return Ok(None) };
+        let mut found = None;
+        for number in keys::get_numbers(&entry)? {
+            // a body may have come under another height than its header
+            match self.known(BlockNumHash { number, hash })? {
+                Some(known) if known.header.is_some() => return Ok(Some(known)),
+                other => found = found.or(other),
+            }
+        }
+        Ok(found)
+    }
+
+    /// The canonical block at a height. Entries under `earliest` are left-overs of an older run and do
     /// not count, the genesis block aside.
-    fn canonical_hash(&self, number: BlockNumber) -> Result<Option<B256>, StoreError> {
+    fn canonical(&self, number: BlockNumber) -> Result<Option<Known>, StoreError> {
         if number != 0 && number < self.earliest()? {
             return Ok(None);
         }
-        self.get(&keys::canonical(number))?
-            .map(|entry| keys::get_hash("a canonical block", &entry))
-            .transpose()
-    }
-
-    fn header(&self, at: BlockNumHash) -> Result<Option<Arc<SealedHeader>>, StoreError> {
-        let Some(rlp) = self.get(&keys::header(at))? else { return Ok(None) };
-        let header = Header::decode(&mut rlp.as_slice()).map_err(|error| {
-            StoreError::Damaged(format!("the header of block {at} cannot be decoded: {error}"))
-        })?;
-        Ok(Some(Arc::new(SealedHeader::new_unchecked(header, at.hash))))
-    }
-
-    fn header_by_hash(&self, hash: B256) -> Result<Option<Arc<SealedHeader>>, StoreError> {
-        match self.number_of(hash)? {
-            Some(number) => self.header(BlockNumHash { number, hash }),
-            None => Ok(None),
+        let places = self.places(number)?;
+        let place = places.get(keys::split(number).1).copied().unwrap_or_default();
+        if place == 0 {
+            return Ok(None);
         }
+        self.group(number)?.at_place(number, place).map(Some).ok_or_else(|| {
+            StoreError::Damaged(format!("the canonical block at height {number} is unknown"))
+        })
+    }
+
+    fn places(&self, number: BlockNumber) -> Result<Places, StoreError> {
+        let entry = self.get(&keys::canonical(number))?;
+        entry.map_or(Ok(Places::default()), |entry| keys::get_places(&entry))
+    }
+
+    fn canonical_hash(&self, number: BlockNumber) -> Result<Option<B256>, StoreError> {
+        Ok(self.canonical(number)?.map(|known| known.at.hash))
     }
 }
 
@@ -78,6 +94,9 @@ pub(crate) type Scan<'a> =
 pub(crate) trait Index: Lookup + Send + Sync {
     /// Entries from `from` up to, not including, `to`.
     fn scan(&self, from: &[u8], to: &[u8]) -> Scan<'_>;
+
+    /// Whether writing makes sense at all.
+    fn ready(&self) -> Result<(), StoreError>;
 
     /// Writes all entries or none.
     fn apply(&self, entries: &Entries) -> Result<(), StoreError>;
@@ -104,10 +123,6 @@ impl SledIndex {
 
     pub(crate) fn size_bytes(&self) -> Result<u64, StoreError> {
         self.db.size_on_disk().map_err(sled_error)
-    }
-
-    fn unless_broken(&self) -> Result<(), StoreError> {
-        self.broken.get().map_or(Ok(()), |error| Err(error.clone()))
     }
 
     fn breaking<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
@@ -137,8 +152,12 @@ impl Index for SledIndex {
         }))
     }
 
+    fn ready(&self) -> Result<(), StoreError> {
+        self.broken.get().map_or(Ok(()), |error| Err(error.clone()))
+    }
+
     fn apply(&self, entries: &Entries) -> Result<(), StoreError> {
-        self.unless_broken()?;
+        self.ready()?;
         let mut batch = sled::Batch::default();
         for (key, value) in entries {
             match value {
@@ -150,7 +169,7 @@ impl Index for SledIndex {
     }
 
     fn sync(&self) -> Result<(), StoreError> {
-        self.unless_broken()?;
+        self.ready()?;
         self.breaking(unwinding(|| self.db.flush()))?;
         // sled's flush writes the log but never calls fsync on Linux
         self.breaking(self.file.sync_all().map_err(|error| io_error("sync the index", &error)))

@@ -7,22 +7,24 @@ use moorline_messages::{BlockNumHash, Forkchoice, Span, StoreError};
 pub(crate) type Bytestring = Vec<u8>;
 
 /// The layout described here. A change that older code cannot read raises it.
-pub(crate) const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 2;
+
+/// Heights that share an entry. Neighbours arrive together, and sled writes and keeps in memory less for
+/// one long entry than for many short ones.
+pub(crate) const HEIGHTS_IN_ENTRY: usize = 16;
 
 pub(crate) const META_SCHEMA: &[u8] = b"mschema";
 pub(crate) const META_CHAIN: &[u8] = b"mchain";
 pub(crate) const META_TIP: &[u8] = b"mtip";
 pub(crate) const META_EARLIEST: &[u8] = b"mearliest";
 pub(crate) const META_FORKCHOICE: &[u8] = b"mforkchoice";
-pub(crate) const META_BODIES_END: &[u8] = b"mbodies-end";
+pub(crate) const META_LOG_END: &[u8] = b"mlog-end";
 
-/// `h` number hash -> header RLP.
-pub(crate) const HEADERS: u8 = b'h';
-/// `n` hash -> number.
+/// `b` sixteen heights -> the blocks known there ([`crate::group::Group`]).
+pub(crate) const BLOCKS: u8 = b'b';
+/// `n` first eight bytes of a hash -> the heights of the blocks whose hash begins so.
 pub(crate) const NUMBERS: u8 = b'n';
-/// `b` hash -> [`BodyPointer`].
-pub(crate) const BODIES: u8 = b'b';
-/// `c` number -> hash of the canonical block.
+/// `c` sixteen heights -> which of the blocks known there are canonical ([`Places`]).
 pub(crate) const CANONICAL: u8 = b'c';
 /// `s` number and hash of the top -> the rest of the span.
 pub(crate) const SPANS: u8 = b's';
@@ -36,20 +38,23 @@ fn key(prefix: u8, parts: &[&[u8]]) -> Bytestring {
     key
 }
 
-pub(crate) fn header(at: BlockNumHash) -> Bytestring {
-    key(HEADERS, &[&at.number.to_be_bytes(), at.hash.as_slice()])
+/// The first of the heights that share an entry with `number`, and the place of `number` among them.
+pub(crate) fn split(number: BlockNumber) -> (BlockNumber, usize) {
+    let heights = u64::try_from(HEIGHTS_IN_ENTRY).unwrap_or(1);
+    let place = number.checked_rem(heights).unwrap_or_default();
+    (number.saturating_sub(place), usize::try_from(place).unwrap_or_default())
 }
 
-pub(crate) fn number(hash: B256) -> Bytestring {
-    key(NUMBERS, &[hash.as_slice()])
+pub(crate) fn blocks(number: BlockNumber) -> Bytestring {
+    key(BLOCKS, &[&split(number).0.to_be_bytes()])
 }
 
-pub(crate) fn body(hash: B256) -> Bytestring {
-    key(BODIES, &[hash.as_slice()])
+pub(crate) fn numbers(hash: B256) -> Bytestring {
+    key(NUMBERS, &[hash.get(..8).unwrap_or_default()])
 }
 
 pub(crate) fn canonical(number: BlockNumber) -> Bytestring {
-    key(CANONICAL, &[&number.to_be_bytes()])
+    key(CANONICAL, &[&split(number).0.to_be_bytes()])
 }
 
 pub(crate) fn span(top: BlockNumHash) -> Bytestring {
@@ -71,33 +76,57 @@ pub(crate) fn above(prefix: u8, number: BlockNumber) -> Bytestring {
     number.checked_add(1).map_or_else(|| end_of(prefix), |next| key(prefix, &[&next.to_be_bytes()]))
 }
 
-/// Where a body lies.
+/// Where a record lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct BodyPointer {
-    /// Number of the file, from 1.
-    pub(crate) file: u32,
-    /// Offset of the record's header, in bytes.
-    pub(crate) offset: u64,
-    /// Length of the record's payload, in bytes.
-    pub(crate) len: u32,
+pub(crate) struct Pointer {
+    file: u16,
+    offset: u32,
 }
 
-/// How far the body files are indexed: what lies beyond was never acknowledged.
+impl Pointer {
+    /// To the record that is appended next.
+    pub(crate) fn to(end: LogEnd) -> Result<Self, StoreError> {
+        match (end.file.try_into(), end.offset.try_into()) {
+            (Ok(file), Ok(offset)) => Ok(Self { file, offset }),
+            _ => Err(StoreError::Full(format!("no room after {end:?} in the block files"))),
+        }
+    }
+
+    /// Number of the file, from 1.
+    pub(crate) fn file(self) -> u32 {
+        u32::from(self.file)
+    }
+
+    /// Offset of the record's header, in bytes.
+    pub(crate) fn offset(self) -> u64 {
+        u64::from(self.offset)
+    }
+
+    pub(crate) fn put(self, entry: &mut Bytestring) {
+        entry.extend_from_slice(&self.file.to_be_bytes());
+        entry.extend_from_slice(&self.offset.to_be_bytes());
+    }
+}
+
+/// How far the record files are indexed: what lies beyond was never acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct BodiesEnd {
+pub(crate) struct LogEnd {
     /// Number of the file that is written to; zero before the first.
     pub(crate) file: u32,
     /// Length of that file, in bytes.
     pub(crate) offset: u64,
 }
 
-pub(crate) fn put_pointer(pointer: BodyPointer) -> Bytestring {
-    let BodyPointer { file, offset, len } = pointer;
-    [&file.to_be_bytes()[..], &offset.to_be_bytes(), &len.to_be_bytes()].concat()
+/// For each of the heights that share an entry, which of the blocks known there is canonical: 1 for the
+/// first that was stored, zero for none.
+pub(crate) type Places = [u8; HEIGHTS_IN_ENTRY];
+
+pub(crate) fn put_log_end(end: LogEnd) -> Bytestring {
+    [&end.file.to_be_bytes()[..], &end.offset.to_be_bytes()].concat()
 }
 
-pub(crate) fn put_bodies_end(end: BodiesEnd) -> Bytestring {
-    [&end.file.to_be_bytes()[..], &end.offset.to_be_bytes()].concat()
+pub(crate) fn put_numbers(numbers: &[BlockNumber]) -> Bytestring {
+    numbers.iter().flat_map(|number| number.to_be_bytes()).collect()
 }
 
 pub(crate) fn put_block(at: BlockNumHash) -> Bytestring {
@@ -146,6 +175,20 @@ impl<'a> Fields<'a> {
         Ok(*field)
     }
 
+    /// Whether everything has been read.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    pub(crate) fn u8(&mut self) -> Result<u8, StoreError> {
+        self.take().map(u8::from_be_bytes)
+    }
+
+    pub(crate) fn pointer(&mut self) -> Result<Pointer, StoreError> {
+        let file = self.take().map(u16::from_be_bytes)?;
+        Ok(Pointer { file, offset: self.u32()? })
+    }
+
     pub(crate) fn u32(&mut self) -> Result<u32, StoreError> {
         self.take().map(u32::from_be_bytes)
     }
@@ -174,27 +217,30 @@ pub(crate) fn get_u64(what: &'static str, entry: &[u8]) -> Result<u64, StoreErro
     fields.done(value)
 }
 
-pub(crate) fn get_hash(what: &'static str, entry: &[u8]) -> Result<B256, StoreError> {
-    let mut fields = Fields::new(what, entry);
-    let value = fields.hash()?;
-    fields.done(value)
-}
-
 pub(crate) fn get_block(what: &'static str, entry: &[u8]) -> Result<BlockNumHash, StoreError> {
     let mut fields = Fields::new(what, entry);
     let value = fields.block()?;
     fields.done(value)
 }
 
-pub(crate) fn get_pointer(entry: &[u8]) -> Result<BodyPointer, StoreError> {
-    let mut fields = Fields::new("a body", entry);
-    let value = BodyPointer { file: fields.u32()?, offset: fields.u64()?, len: fields.u32()? };
+pub(crate) fn get_log_end(entry: &[u8]) -> Result<LogEnd, StoreError> {
+    let mut fields = Fields::new("the end of the block files", entry);
+    let value = LogEnd { file: fields.u32()?, offset: fields.u64()? };
     fields.done(value)
 }
 
-pub(crate) fn get_bodies_end(entry: &[u8]) -> Result<BodiesEnd, StoreError> {
-    let mut fields = Fields::new("the end of the bodies", entry);
-    let value = BodiesEnd { file: fields.u32()?, offset: fields.u64()? };
+pub(crate) fn get_numbers(entry: &[u8]) -> Result<Vec<BlockNumber>, StoreError> {
+    let mut fields = Fields::new("a block's number", entry);
+    let mut numbers = Vec::with_capacity(1);
+    while !fields.is_empty() {
+        numbers.push(fields.u64()?);
+    }
+    Ok(numbers)
+}
+
+pub(crate) fn get_places(entry: &[u8]) -> Result<Places, StoreError> {
+    let mut fields = Fields::new("canonical blocks", entry);
+    let value = fields.take()?;
     fields.done(value)
 }
 

@@ -1,6 +1,9 @@
-//! The store itself, over any index and any place for bodies.
+//! The store itself, over any index and any place for records.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
+};
 
 use alloy_primitives::{B256, BlockNumber, Bytes};
 use moorline_messages::{
@@ -10,57 +13,126 @@ use moorline_messages::{
 
 use crate::{
     backend::{FIND_HASHES_MAX, READ_ITEMS_MAX},
-    codec,
-    index::Index,
-    keys::{self, BodiesEnd, BodyPointer},
-    stage::{Layer, Stage},
+    codec::{Packer, Unpacker},
+    group::Known,
+    index::{Entries, Index},
+    keys::{self, LogEnd, Pointer},
+    stage::Stage,
 };
 
-/// Where packed bodies go.
-pub(crate) trait BodyLog: Send + Sync {
-    /// Appends records and makes them survive a loss of power.
-    fn append(&self, records: &[Vec<u8>]) -> Result<Vec<BodyPointer>, StoreError>;
+/// What a record holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RecordKind {
+    Header,
+    Body,
+}
 
-    /// How far it has been written.
-    fn end(&self) -> BodiesEnd;
+impl fmt::Display for RecordKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Header => "header",
+            Self::Body => "body",
+        })
+    }
+}
+
+/// Where packed headers and bodies go. One commit at a time writes.
+pub(crate) trait RecordLog: Send + Sync {
+    /// How far it has been appended to.
+    fn end(&self) -> LogEnd;
+
+    /// Appends a record, which may be read once it is synced.
+    fn append(&self, kind: RecordKind, payload: &[u8]) -> Result<Pointer, StoreError>;
+
+    /// Forgets what was appended after `end`.
+    fn rewind(&self, end: LogEnd);
+
+    /// Makes everything that was appended survive a loss of power.
+    fn sync(&self) -> Result<(), StoreError>;
 
     /// One record's payload.
-    fn read(&self, pointer: BodyPointer) -> Result<Vec<u8>, StoreError>;
+    fn read(&self, pointer: Pointer, kind: RecordKind) -> Result<Vec<u8>, StoreError>;
+
+    /// Whether a record of this kind lies there from end to end.
+    fn reaches(&self, pointer: Pointer, kind: RecordKind) -> bool;
+}
+
+/// Reads records, one after another.
+pub(crate) struct Records<'a, L> {
+    log: &'a L,
+    unpacker: Unpacker,
+}
+
+impl<'a, L: RecordLog> Records<'a, L> {
+    pub(crate) fn new(log: &'a L) -> Self {
+        Self { log, unpacker: Unpacker::new() }
+    }
+
+    pub(crate) fn header(
+        &mut self,
+        known: &Known,
+    ) -> Result<Option<Arc<SealedHeader>>, StoreError> {
+        let Some(pointer) = known.header else { return Ok(None) };
+        let packed = self.log.read(pointer, RecordKind::Header)?;
+        let header = self
+            .unpacker
+            .header(packed)
+            .map_err(|why| unreadable(RecordKind::Header, known.at, &why))?;
+        Ok(Some(Arc::new(SealedHeader::new_unchecked(header, known.at.hash))))
+    }
+
+    fn header_rlp(&mut self, known: &Known) -> Result<Bytes, StoreError> {
+        let Some(pointer) = known.header else {
+            return Err(StoreError::Damaged(format!("the header of {} is missing", known.at)));
+        };
+        let packed = self.log.read(pointer, RecordKind::Header)?;
+        let rlp = self.unpacker.header_rlp(packed);
+        rlp.map(Bytes::from).map_err(|why| unreadable(RecordKind::Header, known.at, &why))
+    }
+
+    pub(crate) fn body(&mut self, known: &Known) -> Result<Option<Body>, StoreError> {
+        let Some(pointer) = known.body else { return Ok(None) };
+        let packed = self.log.read(pointer, RecordKind::Body)?;
+        let body = self.unpacker.body(packed);
+        body.map(Some).map_err(|why| unreadable(RecordKind::Body, known.at, &why))
+    }
+}
+
+fn unreadable(kind: RecordKind, at: BlockNumHash, why: &str) -> StoreError {
+    StoreError::Damaged(format!("the {kind} of block {at} cannot be read back: {why}"))
 }
 
 /// The rules of what is kept, the same for every backend.
 #[derive(Debug)]
 pub(crate) struct Ledger<I, L> {
     pub(crate) index: I,
-    pub(crate) bodies: L,
+    pub(crate) log: L,
     /// Held for writing only while a batch goes into the index's memory, so that a read sees a
     /// batch whole or not at all, and never waits for a disk behind one.
     view: RwLock<()>,
-    committing: Mutex<()>,
+    /// Held by the commit at hand.
+    committing: Mutex<Packer>,
 }
 
-impl<I: Index, L: BodyLog> Ledger<I, L> {
-    pub(crate) const fn new(index: I, bodies: L) -> Self {
-        Self { index, bodies, view: RwLock::new(()), committing: Mutex::new(()) }
+impl<I: Index, L: RecordLog> Ledger<I, L> {
+    pub(crate) fn new(index: I, log: L) -> Self {
+        Self { index, log, view: RwLock::new(()), committing: Mutex::new(Packer::new()) }
     }
 
     /// Writes the genesis block and the chain's identity into an empty index.
     pub(crate) fn found(&self, genesis: &SealedHeader, chain_id: u64) -> Result<(), StoreError> {
-        let body = Body {
-            transactions: Vec::new(),
-            ommers: Body::NO_OMMERS,
-            withdrawals: genesis.withdrawals_root.map(|_| Vec::new()),
-        };
-        let mut stage = Stage::new(&self.index);
-        stage.found(genesis, chain_id, codec::pack(BlockNumHash::of(genesis), &body)?)?;
-        self.write(stage.finish())
+        let mut packer = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stage = Stage::new(&self.index, &self.log, &mut packer);
+        stage.found(&Arc::new(genesis.clone()), chain_id)?;
+        self.write(LogEnd::default(), stage.finish())
     }
 
     pub(crate) fn commit(&self, batches: &[&StoreBatch]) -> Vec<Result<(), StoreError>> {
-        let _one_at_a_time = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut stage = Stage::new(&self.index);
+        let mut packer = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
+        let begin = self.log.end();
+        let mut stage = Stage::new(&self.index, &self.log, &mut packer);
         let mut verdicts: Vec<_> = batches.iter().map(|batch| stage.add(batch)).collect();
-        if let Err(error) = self.write(stage.finish()) {
+        if let Err(error) = self.write(begin, stage.finish()) {
             for verdict in &mut verdicts {
                 if verdict.is_ok() {
                     *verdict = Err(error.clone());
@@ -70,17 +142,17 @@ impl<I: Index, L: BodyLog> Ledger<I, L> {
         verdicts
     }
 
-    /// Bodies first: an index entry never points at what is not on disk.
-    fn write(&self, layer: Layer) -> Result<(), StoreError> {
-        let Layer { mut entries, bodies } = layer;
-        if !bodies.is_empty() {
-            let (hashes, records): (Vec<B256>, Vec<Vec<u8>>) = bodies.into_iter().unzip();
-            let pointers = self.bodies.append(&records)?;
-            for (hash, pointer) in hashes.into_iter().zip(pointers) {
-                entries.insert(keys::body(hash), Some(keys::put_pointer(pointer)));
-            }
-            let end = keys::put_bodies_end(self.bodies.end());
-            entries.insert(keys::META_BODIES_END.to_vec(), Some(end));
+    /// Records first: an index entry never points at what is not on disk.
+    fn write(&self, begin: LogEnd, mut entries: Entries) -> Result<(), StoreError> {
+        let ready = self.index.ready().and_then(|()| self.log.sync());
+        if ready.is_err() {
+            // only before the index is touched: later it may know them, whatever it says
+            self.log.rewind(begin);
+            return ready;
+        }
+        let end = self.log.end();
+        if end != begin {
+            entries.insert(keys::META_LOG_END.to_vec(), Some(keys::put_log_end(end)));
         }
         {
             let _alone = self.view.write().unwrap_or_else(PoisonError::into_inner);
@@ -96,7 +168,9 @@ impl<I: Index, L: BodyLog> Ledger<I, L> {
     pub(crate) fn load(&self) -> Result<StoredState, StoreError> {
         let _view = self.view();
         let tip = self.index.tip()?;
-        let Some(tip) = self.index.header(tip)? else {
+        let known = self.index.known(tip)?;
+        let header = known.map(|known| Records::new(&self.log).header(&known)).transpose()?;
+        let Some(tip) = header.flatten() else {
             return Err(StoreError::Damaged(format!("the header of the tip {tip} is missing")));
         };
         let from = keys::first_of(keys::SPANS);
@@ -133,18 +207,14 @@ impl<I: Index, L: BodyLog> Ledger<I, L> {
             )));
         }
         let _view = self.view();
+        let mut records = Records::new(&self.log);
         hashes
             .iter()
-            .map(|hash| match self.index.header_by_hash(*hash)? {
-                Some(header) => self.found_block(header).map(Some),
+            .map(|hash| match self.index.known_by_hash(*hash)? {
+                Some(known) => found_block(&mut records, &known),
                 None => Ok(None),
             })
             .collect()
-    }
-
-    fn found_block(&self, header: Arc<SealedHeader>) -> Result<FoundBlock, StoreError> {
-        let has_body = self.pointer(header.hash())?.is_some();
-        Ok(FoundBlock { header, has_body })
     }
 
     pub(crate) fn walk(
@@ -153,13 +223,16 @@ impl<I: Index, L: BodyLog> Ledger<I, L> {
         limit: u64,
     ) -> Result<Vec<FoundBlock>, StoreError> {
         let _view = self.view();
+        let mut records = Records::new(&self.log);
         let mut found = Vec::new();
         let mut next = Some(top);
         for _ in 0..limit.min(READ_ITEMS_MAX) {
             let Some(at) = next else { break };
-            let Some(header) = self.index.header(at)? else { break };
-            next = at.number.checked_sub(1).map(|n| BlockNumHash::new(n, header.parent_hash));
-            found.push(self.found_block(header)?);
+            let Some(known) = self.index.known(at)? else { break };
+            let Some(block) = found_block(&mut records, &known)? else { break };
+            let parent_hash = block.header.parent_hash;
+            next = at.number.checked_sub(1).map(|n| BlockNumHash::new(n, parent_hash));
+            found.push(block);
         }
         Ok(found)
     }
@@ -191,17 +264,15 @@ impl<I: Index, L: BodyLog> Ledger<I, L> {
             HashOrNumber::Number(number) => Some(number),
             HashOrNumber::Hash(hash) => self.canonical_number(hash)?,
         };
+        let mut records = Records::new(&self.log);
         let mut headers = Vec::new();
         let mut gathered_bytes = 0_usize;
         for _ in 0..limit.min(READ_ITEMS_MAX) {
             let Some(number) = next.filter(|_| gathered_bytes < budget_bytes) else { break };
-            let Some(hash) = self.index.canonical_hash(number)? else { break };
-            let at = BlockNumHash { number, hash };
-            let Some(rlp) = self.index.get(&keys::header(at))? else {
-                return Err(StoreError::Damaged(format!("the header of {at} is missing")));
-            };
+            let Some(known) = self.index.canonical(number)? else { break };
+            let rlp = records.header_rlp(&known)?;
             gathered_bytes = gathered_bytes.saturating_add(rlp.len());
-            headers.push(rlp.into());
+            headers.push(rlp);
             next = step(number);
         }
         Ok(headers)
@@ -209,23 +280,33 @@ impl<I: Index, L: BodyLog> Ledger<I, L> {
 
     /// The number of a block, if it is canonical.
     fn canonical_number(&self, hash: B256) -> Result<Option<BlockNumber>, StoreError> {
-        let Some(number) = self.index.number_of(hash)? else { return Ok(None) };
-        Ok((self.index.canonical_hash(number)? == Some(hash)).then_some(number))
+        let Some(known) = self.index.known_by_hash(hash)? else { return Ok(None) };
+        Ok(self.is_canonical(&known)?.then_some(known.at.number))
+    }
+
+    fn is_canonical(&self, known: &Known) -> Result<bool, StoreError> {
+        Ok(self.index.canonical_hash(known.at.number)? == Some(known.at.hash))
     }
 
     fn bodies(&self, hashes: &[B256], budget_bytes: usize) -> Result<Vec<Body>, StoreError> {
         let most = usize::try_from(READ_ITEMS_MAX).unwrap_or(usize::MAX);
+        let mut records = Records::new(&self.log);
         let mut bodies = Vec::new();
         let mut gathered_bytes = 0_usize;
         for hash in hashes.iter().take(most) {
             if gathered_bytes >= budget_bytes {
                 break;
             }
-            // what no head has been named over may be invalid, and is not handed on
-            if self.canonical_number(*hash)?.is_none() {
-                break;
-            }
-            let Some(body) = self.body(*hash)? else { break };
+            let known = {
+                let _view = self.view();
+                let Some(known) = self.index.known_by_hash(*hash)? else { break };
+                // what no head has been named over may be invalid, and is not handed on
+                if !self.is_canonical(&known)? {
+                    break;
+                }
+                known
+            };
+            let Some(body) = records.body(&known)? else { break };
             gathered_bytes = gathered_bytes.saturating_add(body.weight_bytes());
             bodies.push(body);
         }
@@ -233,31 +314,29 @@ impl<I: Index, L: BodyLog> Ledger<I, L> {
     }
 
     fn block(&self, block: HashOrNumber) -> Result<Option<StoredBlock>, StoreError> {
-        let (header, canonical) = {
+        let (known, canonical) = {
             let _view = self.view();
-            let hash = match block {
-                HashOrNumber::Hash(hash) => Some(hash),
-                HashOrNumber::Number(number) => self.index.canonical_hash(number)?,
+            let known = match block {
+                HashOrNumber::Hash(hash) => self.index.known_by_hash(hash)?,
+                HashOrNumber::Number(number) => self.index.canonical(number)?,
             };
-            let Some(hash) = hash else { return Ok(None) };
-            let Some(header) = self.index.header_by_hash(hash)? else { return Ok(None) };
-            (header, self.canonical_number(hash)?.is_some())
+            let Some(known) = known else { return Ok(None) };
+            (known, self.is_canonical(&known)?)
         };
-        let Some(body) = self.body(header.hash())? else { return Ok(None) };
+        // records are never moved or removed, so reading them needs no view
+        let mut records = Records::new(&self.log);
+        let Some(header) = records.header(&known)? else { return Ok(None) };
+        let Some(body) = records.body(&known)? else { return Ok(None) };
         Ok(Some(StoredBlock { block: Block { header, body: Arc::new(body) }, canonical }))
     }
+}
 
-    pub(crate) fn pointer(&self, hash: B256) -> Result<Option<BodyPointer>, StoreError> {
-        self.index.get(&keys::body(hash))?.map(|entry| keys::get_pointer(&entry)).transpose()
-    }
-
-    /// Bodies are never moved or removed, so this needs no view.
-    pub(crate) fn body(&self, hash: B256) -> Result<Option<Body>, StoreError> {
-        let Some(pointer) = self.pointer(hash)? else { return Ok(None) };
-        codec::unpack(&self.bodies.read(pointer)?).map(Some).map_err(|error| {
-            StoreError::Damaged(format!("the body of block {hash} cannot be read back: {error}"))
-        })
-    }
+fn found_block<L: RecordLog>(
+    records: &mut Records<'_, L>,
+    known: &Known,
+) -> Result<Option<FoundBlock>, StoreError> {
+    let header = records.header(known)?;
+    Ok(header.map(|header| FoundBlock { header, has_body: known.body.is_some() }))
 }
 
 /// How `GetBlockHeaders` goes from one height to the next.
@@ -281,7 +360,7 @@ impl std::fmt::Debug for Blocks<'_> {
 }
 
 impl<'a> Blocks<'a> {
-    pub(crate) fn new<I: Index, L: BodyLog>(
+    pub(crate) fn new<I: Index, L: RecordLog>(
         ledger: &'a Ledger<I, L>,
         from: BlockNumber,
         to: BlockNumber,

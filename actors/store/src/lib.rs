@@ -11,9 +11,9 @@
 //!   the request names.
 //!
 //! # How it is kept
-//! [`Disk`] puts what is small and is the truth about what is stored into one sled tree, so that one
-//! batch is one atomic step, and bodies into append-only e2store files that the tree points into. A
-//! commit appends the bodies, syncs their files, applies the batch, flushes sled and syncs sled's file.
+//! [`Disk`] puts headers and bodies into append-only e2store files, and what is small and is the truth
+//! about what is stored into one sled tree that points into them, so that one batch is one atomic step.
+//! A commit appends records, syncs their file, applies the batch, flushes sled and syncs sled's file.
 //! [`Memory`] does the same with nothing behind it, for tests and simulation.
 //!
 //! # Invariants
@@ -23,7 +23,7 @@
 //! - Canonical blocks are hash-linked and have header and body; from `earliest` to the tip none is
 //!   missing. The tip changes in the batch that changes the canonical entries, which also drops the
 //!   spans that the tip has passed.
-//! - A body file may hold more than the index knows; it never holds less.
+//! - A block file may hold more than the index knows; it never holds less.
 //!
 //! # What a restart loses
 //! Nothing. The open database is the actor's seed, and requests that were accepted but not answered are
@@ -32,17 +32,18 @@
 mod actor;
 mod audit;
 mod backend;
-mod bodies;
 mod codec;
 mod config;
 mod core;
 mod disk;
+mod group;
 mod index;
 mod keys;
 mod ledger;
 mod memory;
 mod open_error;
 mod ports;
+mod records;
 mod stage;
 #[cfg(test)]
 mod tests;

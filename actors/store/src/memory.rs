@@ -14,14 +14,14 @@ use moorline_messages::{
 use crate::{
     backend::Backend,
     index::{Entries, Index, Lookup, Scan},
-    keys::{BodiesEnd, BodyPointer, Bytestring},
-    ledger::{BodyLog, Ledger},
+    keys::{Bytestring, LogEnd, Pointer},
+    ledger::{Ledger, RecordKind, RecordLog},
 };
 
 /// A backend for tests and simulation: the rules of [`Disk`](crate::Disk), kept in memory.
 #[derive(Debug)]
 pub struct Memory {
-    ledger: Ledger<MapIndex, Records>,
+    ledger: Ledger<MapIndex, RecordList>,
 }
 
 impl Memory {
@@ -30,7 +30,7 @@ impl Memory {
     /// # Errors
     /// The header is too big to be stored.
     pub fn new(genesis: &SealedHeader, chain_id: u64) -> Result<Self, StoreError> {
-        let ledger = Ledger::new(MapIndex::default(), Records::default());
+        let ledger = Ledger::new(MapIndex::default(), RecordList::default());
         ledger.found(genesis, chain_id)?;
         Ok(Self { ledger })
     }
@@ -87,10 +87,11 @@ impl Index for MapIndex {
         Box::new(entries.into_iter())
     }
 
+    fn ready(&self) -> Result<(), StoreError> {
+        lock(&self.fault).clone().map_or(Ok(()), Err)
+    }
+
     fn apply(&self, entries: &Entries) -> Result<(), StoreError> {
-        if let Some(fault) = lock(&self.fault).clone() {
-            return Err(fault);
-        }
         let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
         for (key, value) in entries {
             match value {
@@ -106,33 +107,40 @@ impl Index for MapIndex {
     }
 }
 
-/// Packed bodies; a pointer's offset is a position in the list.
+/// Packed records; a pointer's offset is a position in the list.
 #[derive(Debug, Default)]
-struct Records(Mutex<Vec<Vec<u8>>>);
+struct RecordList(Mutex<Vec<(RecordKind, Vec<u8>)>>);
 
-impl BodyLog for Records {
-    fn append(&self, records: &[Vec<u8>]) -> Result<Vec<BodyPointer>, StoreError> {
-        let mut kept = lock(&self.0);
-        let mut pointers = Vec::with_capacity(records.len());
-        for record in records {
-            let len = u32::try_from(record.len()).unwrap_or(u32::MAX);
-            pointers.push(BodyPointer { file: 0, offset: position(kept.len()), len });
-            kept.push(record.clone());
-        }
-        Ok(pointers)
+impl RecordLog for RecordList {
+    fn end(&self) -> LogEnd {
+        let position = u64::try_from(lock(&self.0).len()).unwrap_or(u64::MAX);
+        LogEnd { file: 0, offset: position }
     }
 
-    fn end(&self) -> BodiesEnd {
-        BodiesEnd { file: 0, offset: position(lock(&self.0).len()) }
+    fn append(&self, kind: RecordKind, payload: &[u8]) -> Result<Pointer, StoreError> {
+        let pointer = Pointer::to(self.end())?;
+        lock(&self.0).push((kind, payload.to_vec()));
+        Ok(pointer)
     }
 
-    fn read(&self, pointer: BodyPointer) -> Result<Vec<u8>, StoreError> {
+    fn rewind(&self, end: LogEnd) {
+        lock(&self.0).truncate(usize::try_from(end.offset).unwrap_or(usize::MAX));
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn read(&self, pointer: Pointer, kind: RecordKind) -> Result<Vec<u8>, StoreError> {
         let kept = lock(&self.0);
-        let record = usize::try_from(pointer.offset).ok().and_then(|position| kept.get(position));
-        record.cloned().ok_or_else(|| StoreError::Damaged("a body is missing".to_owned()))
+        let position = usize::try_from(pointer.offset()).ok();
+        match position.and_then(|position| kept.get(position)) {
+            Some((found, payload)) if *found == kind => Ok(payload.clone()),
+            _ => Err(StoreError::Damaged(format!("a {kind} is missing"))),
+        }
     }
-}
 
-fn position(len: usize) -> u64 {
-    u64::try_from(len).unwrap_or(u64::MAX)
+    fn reaches(&self, pointer: Pointer, kind: RecordKind) -> bool {
+        self.read(pointer, kind).is_ok()
+    }
 }

@@ -73,6 +73,20 @@ pub enum OpenError {
         /// Newest layout known.
         known: u32,
     },
+    /// An earlier version wrote it.
+    #[error(
+        "{} was written by an older version (its layout is {found}, this version reads {known} alone): \
+         choose another --datadir and sync again",
+        .dir.display()
+    )]
+    OlderSchema {
+        /// The store's directory.
+        dir: PathBuf,
+        /// Layout found.
+        found: u32,
+        /// The layout that is read and written.
+        known: u32,
+    },
     /// What is there is not what was written.
     #[error(
         "{} is damaged ({detail}): move it aside and sync again",

@@ -1,39 +1,41 @@
-//! What a group of batches will write, gathered and checked before anything is written.
+//! What a group of batches will write, gathered and checked before the index learns of it.
 
-use std::collections::BTreeSet;
-
-use alloy_consensus::Header;
-use alloy_primitives::{B256, BlockNumber};
-use alloy_rlp::Decodable;
-use moorline_messages::{BlockNumHash, SealedHeader, Span, StoreBatch, StoreError};
-
-use crate::{
-    codec,
-    index::{Entries, Index, Lookup},
-    keys::{self, Bytestring},
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
 
-/// Most bytes of RLP in one header. sled moves a leaf of 16 entries out of its cache's account at
-/// 128 KiB; no header of a live chain comes near this.
-const HEADER_BYTES_MAX: usize = 4 << 10;
+use alloy_primitives::{B256, BlockNumber};
+use moorline_messages::{BlockNumHash, Body, SealedHeader, Span, StoreBatch, StoreError};
 
-/// Batches on their way: looked up, they shine through to what is stored.
-pub(crate) struct Stage<'a, I> {
+use crate::{
+    codec::Packer,
+    group::Group,
+    index::{Entries, Index, Lookup},
+    keys::{self, Bytestring},
+    ledger::{RecordKind, RecordLog, Records},
+};
+
+/// Batches on their way: looked up, they shine through to what is stored. Their records are appended
+/// at once, where they count for nothing until the index says how far the log goes.
+pub(crate) struct Stage<'a, I, L> {
     index: &'a I,
+    log: &'a L,
+    packer: &'a mut Packer,
+    records: Records<'a, L>,
     accepted: Layer,
     /// The batch at hand; forgotten if it is rejected.
     current: Layer,
 }
 
-/// Entries and packed bodies to write.
 #[derive(Default)]
-pub(crate) struct Layer {
-    pub(crate) entries: Entries,
-    /// In the order in which they came. Their index entries are empty until they have a place.
-    pub(crate) bodies: Vec<(B256, Vec<u8>)>,
+struct Layer {
+    entries: Entries,
+    /// By hash; they cannot be read back before the commit is done.
+    headers: BTreeMap<B256, Arc<SealedHeader>>,
 }
 
-impl<I: Index> Lookup for Stage<'_, I> {
+impl<I: Index, L: RecordLog> Lookup for Stage<'_, I, L> {
     fn get(&self, key: &[u8]) -> Result<Option<Bytestring>, StoreError> {
         let staged = self.current.entries.get(key).or_else(|| self.accepted.entries.get(key));
         match staged {
@@ -43,18 +45,23 @@ impl<I: Index> Lookup for Stage<'_, I> {
     }
 }
 
-impl<'a, I: Index> Stage<'a, I> {
-    pub(crate) fn new(index: &'a I) -> Self {
-        Self { index, accepted: Layer::default(), current: Layer::default() }
+impl<'a, I: Index, L: RecordLog> Stage<'a, I, L> {
+    pub(crate) fn new(index: &'a I, log: &'a L, packer: &'a mut Packer) -> Self {
+        let records = Records::new(log);
+        let (accepted, current) = (Layer::default(), Layer::default());
+        Self { index, log, packer, records, accepted, current }
     }
 
     /// Takes a batch on, whole or not at all.
     pub(crate) fn add(&mut self, batch: &StoreBatch) -> Result<(), StoreError> {
+        let begin = self.log.end();
         let verdict = self.stage(batch);
         let layer = std::mem::take(&mut self.current);
         if verdict.is_ok() {
             self.accepted.entries.extend(layer.entries);
-            self.accepted.bodies.extend(layer.bodies);
+            self.accepted.headers.extend(layer.headers);
+        } else {
+            self.log.rewind(begin);
         }
         verdict
     }
@@ -62,14 +69,18 @@ impl<'a, I: Index> Stage<'a, I> {
     /// What an empty store needs before it is one: the genesis block, canonical, and who we are.
     pub(crate) fn found(
         &mut self,
-        genesis: &SealedHeader,
+        genesis: &Arc<SealedHeader>,
         chain_id: u64,
-        body: Vec<u8>,
     ) -> Result<(), StoreError> {
         let at = BlockNumHash::of(genesis);
+        let body = Body {
+            transactions: Vec::new(),
+            ommers: Body::NO_OMMERS,
+            withdrawals: genesis.withdrawals_root.map(|_| Vec::new()),
+        };
         self.stage_header(genesis)?;
-        self.stage_body(at.hash, body);
-        self.put(keys::canonical(0), at.hash.to_vec());
+        self.stage_body(at, &body)?;
+        self.put_canonical(at)?;
         self.put(keys::META_TIP.to_vec(), keys::put_block(at));
         self.put(keys::META_EARLIEST.to_vec(), 1_u64.to_be_bytes().to_vec());
         self.put(keys::META_FORKCHOICE.to_vec(), keys::put_forkchoice(Default::default()));
@@ -80,21 +91,12 @@ impl<'a, I: Index> Stage<'a, I> {
     }
 
     /// All that was accepted.
-    pub(crate) fn finish(self) -> Layer {
-        self.accepted
+    pub(crate) fn finish(self) -> Entries {
+        self.accepted.entries
     }
 
     fn put(&mut self, key: Bytestring, value: Bytestring) {
         self.current.entries.insert(key, Some(value));
-    }
-
-    fn has_body(&self, hash: B256) -> Result<bool, StoreError> {
-        Ok(self.get(&keys::body(hash))?.is_some())
-    }
-
-    fn stage_body(&mut self, hash: B256, packed: Vec<u8>) {
-        self.put(keys::body(hash), Bytestring::new());
-        self.current.bodies.push((hash, packed));
     }
 
     fn stage(&mut self, batch: &StoreBatch) -> Result<(), StoreError> {
@@ -102,9 +104,7 @@ impl<'a, I: Index> Stage<'a, I> {
             self.stage_header(header)?;
         }
         for (at, body) in &batch.bodies {
-            if !self.has_body(at.hash)? {
-                self.stage_body(at.hash, codec::pack(*at, body)?);
-            }
+            self.stage_body(*at, body)?;
         }
         let new_tip = self.stage_canonical(&batch.canonical)?;
         for span in &batch.spans {
@@ -121,26 +121,52 @@ impl<'a, I: Index> Stage<'a, I> {
         Ok(())
     }
 
-    fn stage_header(&mut self, header: &SealedHeader) -> Result<(), StoreError> {
+    fn stage_header(&mut self, header: &Arc<SealedHeader>) -> Result<(), StoreError> {
         let at = BlockNumHash::of(header);
-        if self.get(&keys::number(at.hash))?.is_some() {
-            return Ok(());
+        let mut group = self.group(at.number)?;
+        let known = group.entry(at);
+        if known.header.is_none() {
+            let packed = self.packer.header(header)?;
+            known.header = Some(self.log.append(RecordKind::Header, packed)?);
+            self.put_group(at, &group)?;
+            self.current.headers.insert(at.hash, Arc::clone(header));
         }
-        let rlp = alloy_rlp::encode(header.inner());
-        if rlp.len() > HEADER_BYTES_MAX {
-            return rejected(format!(
-                "the header of block {at} is {} bytes, over {HEADER_BYTES_MAX}",
-                rlp.len()
-            ));
-        }
-        if Header::decode(&mut rlp.as_slice()).as_ref() != Ok(header.inner()) {
-            return rejected(format!(
-                "the header of block {at} leaves out fields that come before others"
-            ));
-        }
-        self.put(keys::header(at), rlp);
-        self.put(keys::number(at.hash), at.number.to_be_bytes().to_vec());
         Ok(())
+    }
+
+    fn stage_body(&mut self, at: BlockNumHash, body: &Body) -> Result<(), StoreError> {
+        let mut group = self.group(at.number)?;
+        let known = group.entry(at);
+        if known.body.is_none() {
+            let packed = self.packer.body(at, body)?;
+            known.body = Some(self.log.append(RecordKind::Body, packed)?);
+            self.put_group(at, &group)?;
+        }
+        Ok(())
+    }
+
+    /// Puts a group into which `at` was put.
+    fn put_group(&mut self, at: BlockNumHash, group: &Group) -> Result<(), StoreError> {
+        self.put(keys::blocks(at.number), group.put());
+        let key = keys::numbers(at.hash);
+        let entry = self.get(&key)?;
+        let mut numbers = entry.map_or(Ok(Vec::new()), |entry| keys::get_numbers(&entry))?;
+        if !numbers.contains(&at.number) {
+            numbers.push(at.number);
+            self.put(key, keys::put_numbers(&numbers));
+        }
+        Ok(())
+    }
+
+    fn header(&mut self, at: BlockNumHash) -> Result<Option<Arc<SealedHeader>>, StoreError> {
+        let layers = [&self.current, &self.accepted];
+        if let Some(staged) = layers.iter().find_map(|layer| layer.headers.get(&at.hash)) {
+            return Ok(Some(Arc::clone(staged)).filter(|header| header.number == at.number));
+        }
+        match self.known(at)? {
+            Some(known) => self.records.header(&known),
+            None => Ok(None),
+        }
     }
 
     fn stage_span(&mut self, span: &Span) -> Result<(), StoreError> {
@@ -150,7 +176,7 @@ impl<'a, I: Index> Stage<'a, I> {
         let Some(bottom) = self.header(span.bottom)? else {
             return rejected(format!("the header of a span's bottom {} is missing", span.bottom));
         };
-        if self.number_of(span.top.hash)? != Some(span.top.number) {
+        if self.known(span.top)?.is_none_or(|known| known.header.is_none()) {
             return rejected(format!("the header of a span's top {} is missing", span.top));
         }
         if bottom.parent_hash != span.bottom_parent {
@@ -185,10 +211,9 @@ impl<'a, I: Index> Stage<'a, I> {
             below = Some(*block);
         }
         for block in blocks {
-            self.put(keys::canonical(block.number), block.hash.to_vec());
+            self.put_canonical(*block)?;
         }
-        let above = keys::above(keys::CANONICAL, last.number);
-        self.drop_all(&above, &keys::end_of(keys::CANONICAL))?;
+        self.drop_canonical_above(last.number)?;
         self.put(keys::META_TIP.to_vec(), keys::put_block(*last));
         self.put(keys::META_EARLIEST.to_vec(), earliest.to_be_bytes().to_vec());
         Ok(Some(*last))
@@ -216,7 +241,7 @@ impl<'a, I: Index> Stage<'a, I> {
     }
 
     fn check_canonical(
-        &self,
+        &mut self,
         block: BlockNumHash,
         below: Option<BlockNumHash>,
     ) -> Result<(), StoreError> {
@@ -226,7 +251,7 @@ impl<'a, I: Index> Stage<'a, I> {
         let Some(header) = self.header(block)? else {
             return rejected(format!("the header of canonical block {block} is missing"));
         };
-        if !self.has_body(block.hash)? {
+        if self.known(block)?.is_none_or(|known| known.body.is_none()) {
             return rejected(format!("the body of canonical block {block} is missing"));
         }
         if below.is_some_and(|below| below.hash != header.parent_hash) {
@@ -235,6 +260,29 @@ impl<'a, I: Index> Stage<'a, I> {
             ));
         }
         Ok(())
+    }
+
+    fn put_canonical(&mut self, at: BlockNumHash) -> Result<(), StoreError> {
+        let Some(place) = self.group(at.number)?.place_of(at) else {
+            return rejected(format!("too many blocks are known at the height of block {at}"));
+        };
+        let mut places = self.places(at.number)?;
+        if let Some(kept) = places.get_mut(keys::split(at.number).1) {
+            *kept = place;
+        }
+        self.put(keys::canonical(at.number), places.to_vec());
+        Ok(())
+    }
+
+    fn drop_canonical_above(&mut self, number: BlockNumber) -> Result<(), StoreError> {
+        let (first, place) = keys::split(number);
+        let mut places = self.places(number)?;
+        if let Some(above) = places.get_mut(place.saturating_add(1)..) {
+            above.fill(0);
+        }
+        self.put(keys::canonical(number), places.to_vec());
+        let above = keys::above(keys::CANONICAL, first);
+        self.drop_all(&above, &keys::end_of(keys::CANONICAL))
     }
 
     /// Removes every entry from `from` up to, not including, `to`.

@@ -22,7 +22,8 @@ fn stats(disk: &moorline_store::Disk, json: bool) -> Result<()> {
         format!("earliest   {}", stats.earliest),
         format!("canonical  {} blocks, the genesis block aside", stats.canonical),
         format!("headers    {}", stats.headers),
-        format!("bodies     {} in {}", stats.bodies, HumanBytes(stats.bodies_bytes)),
+        format!("bodies     {}", stats.bodies),
+        format!("files      {}", HumanBytes(stats.blocks_bytes)),
         format!("index      {}", HumanBytes(stats.index_bytes)),
         format!("unfinished {} spans", stats.spans.len()),
     ];
@@ -40,8 +41,10 @@ fn check(disk: &moorline_store::Disk, json: bool) -> Result<()> {
     if json {
         terminal::print(&serde_json::to_string(&report)?)?;
     } else {
-        let (blocks, bodies) = (report.blocks, report.pointers);
-        terminal::print(&format!("{blocks} blocks proved again, {bodies} stored bodies reached"))?;
+        let (blocks, records) = (report.blocks, report.pointers);
+        terminal::print(&format!(
+            "{blocks} blocks proved again, {records} headers and bodies reached"
+        ))?;
         for found in &report.faults {
             terminal::print(&format!("block {}: {}", found.block, found.fault))?;
         }

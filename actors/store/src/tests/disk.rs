@@ -13,10 +13,10 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     Disk, Fault, OpenError,
-    bodies::BodyFiles,
-    index::{Index, SledIndex},
-    keys::{self, BodiesEnd},
-    ledger::BodyLog,
+    index::{Entries, Index, Lookup, SledIndex},
+    keys::{self, LogEnd},
+    ledger::{RecordKind, RecordLog},
+    records::RecordFiles,
 };
 
 fn open(dir: &Path) -> Disk {
@@ -27,8 +27,8 @@ fn refusal(dir: &Path) -> OpenError {
     Disk::open(dir, &genesis(), CHAIN_ID).unwrap_err()
 }
 
-fn first_bodies(dir: &Path) -> PathBuf {
-    dir.join("bodies-000001.e2s")
+fn first_file(dir: &Path) -> PathBuf {
+    dir.join("blocks-000001.e2s")
 }
 
 /// A closed store with these blocks canonical.
@@ -98,7 +98,26 @@ fn a_newer_layout_is_refused() {
     index.sync().unwrap();
     drop(index);
     let error = refusal(dir.path());
-    assert!(matches!(error, OpenError::NewerSchema { found: 2, known: 1, .. }), "{error}");
+    assert!(matches!(error, OpenError::NewerSchema { found: 3, known: 2, .. }), "{error}");
+}
+
+#[test]
+fn an_older_layout_is_refused_and_left_as_it_is() {
+    let dir = TempDir::new().unwrap();
+    let index_dir = dir.path().join("index");
+    let index = SledIndex::new(sled::open(&index_dir).unwrap(), &index_dir).unwrap();
+    index
+        .apply(&[(keys::META_SCHEMA.to_vec(), Some(1_u32.to_be_bytes().to_vec()))].into())
+        .unwrap();
+    index.sync().unwrap();
+    drop(index);
+    fs::write(dir.path().join("bodies-000001.e2s"), "bodies").unwrap();
+    fs::write(dir.path().join("tip.json"), serde_json::to_vec(&chain(1)[0].num_hash()).unwrap())
+        .unwrap();
+    let error = refusal(dir.path());
+    assert!(matches!(error, OpenError::OlderSchema { found: 1, known: 2, .. }), "{error}");
+    assert!(error.to_string().contains("choose another --datadir and sync again"), "{error}");
+    assert_eq!(fs::read(dir.path().join("bodies-000001.e2s")).unwrap(), b"bodies");
 }
 
 #[test]
@@ -170,16 +189,16 @@ fn a_garbled_index_is_refused_and_never_panics() {
 }
 
 #[test]
-fn a_torn_tail_of_the_body_files_is_cut_off() {
+fn a_torn_tail_of_the_block_files_is_cut_off() {
     let blocks = chain(4);
     let dir = filled(&blocks[..2]);
-    let whole_len = fs::metadata(first_bodies(dir.path())).unwrap().len();
-    let mut file = OpenOptions::new().append(true).open(first_bodies(dir.path())).unwrap();
+    let whole_len = fs::metadata(first_file(dir.path())).unwrap().len();
+    let mut file = OpenOptions::new().append(true).open(first_file(dir.path())).unwrap();
     file.write_all(&[0x04, 0x00, 0xff]).unwrap();
-    fs::write(dir.path().join("bodies-000002.e2s"), "begun and never indexed").unwrap();
+    fs::write(dir.path().join("blocks-000002.e2s"), "begun and never indexed").unwrap();
     let store = open(dir.path());
-    assert_eq!(fs::metadata(first_bodies(dir.path())).unwrap().len(), whole_len);
-    assert!(!dir.path().join("bodies-000002.e2s").exists());
+    assert_eq!(fs::metadata(first_file(dir.path())).unwrap().len(), whole_len);
+    assert!(!dir.path().join("blocks-000002.e2s").exists());
     commit(&store, canonical(&blocks[2..]));
     for expected in &blocks {
         assert_eq!(block_at(&store, expected.header.number).as_ref(), Some(expected));
@@ -188,13 +207,13 @@ fn a_torn_tail_of_the_body_files_is_cut_off() {
 }
 
 #[test]
-fn a_body_file_that_lost_its_end_is_noticed_at_open() {
+fn a_block_file_that_lost_its_end_is_noticed_at_open() {
     let dir = filled(&chain(4));
-    let file = OpenOptions::new().write(true).open(first_bodies(dir.path())).unwrap();
+    let file = OpenOptions::new().write(true).open(first_file(dir.path())).unwrap();
     file.set_len(file.metadata().unwrap().len() - 1).unwrap();
     let error = refusal(dir.path());
-    assert!(error.to_string().contains("bodies-000001.e2s"), "{error}");
-    fs::remove_file(first_bodies(dir.path())).unwrap();
+    assert!(error.to_string().contains("blocks-000001.e2s"), "{error}");
+    fs::remove_file(first_file(dir.path())).unwrap();
     assert!(matches!(refusal(dir.path()), OpenError::Damaged { .. }));
 }
 
@@ -204,13 +223,28 @@ fn a_flipped_byte_in_a_body_is_an_error_and_the_check_names_the_block() {
     let store = open(dir.path());
     commit(&store, canonical(&blocks));
     assert!(store.check(&mut |_| ()).unwrap().is_sound());
-    let pointer = store.stats().unwrap().bodies_bytes - 50;
-    flip(&first_bodies(dir.path()), pointer);
+    let pointer = store.stats().unwrap().blocks_bytes - 50;
+    flip(&first_file(dir.path()), pointer);
     let query = StoreQuery::Block { block: HashOrNumber::Number(5) };
     assert!(matches!(store.answer(&query), Err(StoreError::Damaged(_))));
     let report = store.check(&mut |_| ()).unwrap();
     assert_eq!((report.blocks, report.fault_count), (5, 1));
     assert_eq!(report.faults[0].block, blocks[4].num_hash());
+    assert!(matches!(report.faults[0].fault, Fault::Unreadable(_)), "{report:?}");
+}
+
+#[test]
+fn a_flipped_byte_in_a_header_is_an_error_and_the_check_names_the_block() {
+    let (dir, blocks) = (TempDir::new().unwrap(), chain(3));
+    let store = open(dir.path());
+    commit(&store, canonical(&blocks[..2]));
+    let offset = store.stats().unwrap().blocks_bytes;
+    commit(&store, canonical(&blocks[2..]));
+    // past the record's header and the stream's identifier, within the first frame
+    flip(&first_file(dir.path()), offset + 40);
+    assert!(matches!(store.walk(blocks[2].num_hash(), 1), Err(StoreError::Damaged(_))));
+    let report = store.check(&mut |_| ()).unwrap();
+    assert_eq!((report.fault_count, report.faults[0].block), (1, blocks[2].num_hash()));
     assert!(matches!(report.faults[0].fault, Fault::Unreadable(_)), "{report:?}");
 }
 
@@ -227,9 +261,10 @@ fn a_check_finds_pointers_past_the_end_and_bodies_that_are_another_blocks() {
         ..canonical(&blocks)
     };
     commit(&store, swapped);
-    let file = OpenOptions::new().write(true).open(first_bodies(dir.path())).unwrap();
+    let file = OpenOptions::new().write(true).open(first_file(dir.path())).unwrap();
     file.set_len(file.metadata().unwrap().len() - 1).unwrap();
     let report = store.check(&mut |_| ()).unwrap();
+    assert_eq!(report.pointers, 8);
     let faults: Vec<_> = report.faults.iter().map(|f| (f.block.number, &f.fault)).collect();
     assert!(
         matches!(faults[..], [(3, Fault::Pointer), (1, Fault::Body(_)), (3, Fault::Unreadable(_))]),
@@ -239,16 +274,21 @@ fn a_check_finds_pointers_past_the_end_and_bodies_that_are_another_blocks() {
 
 #[test]
 fn a_check_finds_headers_that_changed_and_links_that_broke() {
-    let (dir, blocks) = (TempDir::new().unwrap(), chain(4));
+    let (dir, blocks) = (TempDir::new().unwrap(), chain(5));
     let store = open(dir.path());
     commit(&store, canonical(&blocks));
     let stranger = chain_above(&blocks[0].header, 2, 3);
     commit(&store, whole(&stranger));
-    let changed = Header { gas_limit: 1, ..blocks[3].header.inner().clone() };
+    let mut group = store.index().group(0).unwrap();
+    // block 4 is given the header of the stranger at height 3
+    let other = group.find(stranger[1].header.hash()).unwrap().header;
+    group.entry(blocks[3].num_hash()).header = other;
+    let mut places = [1; keys::HEIGHTS_IN_ENTRY];
+    (places[1], places[3]) = (0, 2);
     let entries = [
-        (keys::canonical(3), Some(stranger[1].header.hash().to_vec())),
-        (keys::header(blocks[3].num_hash()), Some(alloy_rlp::encode(&changed))),
-        (keys::canonical(1), None),
+        (keys::blocks(0), Some(group.put())),
+        (keys::canonical(0), Some(places.to_vec())),
+        (keys::numbers(blocks[4].header.hash()), None),
     ];
     store.index().apply(&entries.into()).unwrap();
     let report = store.check(&mut |_| ()).unwrap();
@@ -258,10 +298,29 @@ fn a_check_finds_headers_that_changed_and_links_that_broke() {
         [
             (1, &Fault::Gap),
             (3, &Fault::Link(stranger[0].header.hash())),
-            (4, &Fault::HeaderHash(changed.hash_slow())),
+            (4, &Fault::HeaderHash(stranger[1].header.hash())),
+            (5, &Fault::Number),
         ]
     );
     assert!(!report.is_sound());
+}
+
+#[test]
+fn blocks_whose_hashes_begin_alike_are_told_apart() {
+    let (dir, blocks) = (TempDir::new().unwrap(), chain(40));
+    let store = open(dir.path());
+    commit(&store, canonical(&blocks));
+    let (hash, other) = (blocks[1].header.hash(), blocks[32].header.hash());
+    let numbers = keys::put_numbers(&[33, 2]);
+    let alike: Entries = [(keys::numbers(hash), Some(numbers))].into();
+    store.index().apply(&alike).unwrap();
+    for (hash, expected) in [(hash, &blocks[1]), (other, &blocks[32])] {
+        let (found, _) = block(&store, HashOrNumber::Hash(hash)).unwrap();
+        assert_eq!(&found, expected);
+    }
+    let mut stranger = hash;
+    stranger.0[31] ^= 1;
+    assert_eq!(store.find(&[stranger]).unwrap(), [None]);
 }
 
 #[test]
@@ -274,7 +333,7 @@ fn statistics_count_what_is_there_and_a_repeated_batch_adds_nothing() {
     assert_eq!((stats.headers, stats.bodies, stats.canonical, stats.earliest), (6, 4, 3, 1));
     assert_eq!(stats.tip, blocks[2].num_hash());
     commit(&store, canonical(&blocks[..3]));
-    assert_eq!(store.stats().unwrap().bodies_bytes, stats.bodies_bytes);
+    assert_eq!(store.stats().unwrap().blocks_bytes, stats.blocks_bytes);
 }
 
 #[test]
@@ -288,61 +347,109 @@ fn blocks_are_streamed_ascending_as_far_as_they_are_there() {
     assert_eq!(stream(6, 9), []);
 }
 
+fn records_in(dir: &Path, end: LogEnd) -> RecordFiles {
+    RecordFiles::open(dir, end, 1_000).unwrap()
+}
+
 #[test]
-fn body_files_are_rolled_and_every_record_is_found_again() {
+fn files_are_rolled_and_every_record_is_found_again() {
     let dir = TempDir::new().unwrap();
-    let files = BodyFiles::open(dir.path(), BodiesEnd::default(), 1_000).unwrap();
-    let records: Vec<Vec<u8>> = (1..=40).map(|n: u8| vec![n; usize::from(n) * 10]).collect();
+    let log = records_in(dir.path(), LogEnd::default());
+    let mut records: Vec<Vec<u8>> = (1..=40).map(|n: u8| vec![n; usize::from(n) * 10]).collect();
+    // a record that no file has room for goes into one of its own
+    records.push(vec![7; 5_000]);
     let mut pointers = Vec::new();
     for group in records.chunks(7) {
-        pointers.extend(files.append(group).unwrap());
+        pointers.extend(group.iter().map(|record| log.append(RecordKind::Body, record).unwrap()));
+        log.sync().unwrap();
     }
-    // a record that no file has room for goes into one of its own
-    let huge = vec![7; 5_000];
-    pointers.extend(files.append(std::slice::from_ref(&huge)).unwrap());
-    let files = BodyFiles::open(dir.path(), files.end(), 1_000).unwrap();
-    for (pointer, record) in pointers.iter().zip(records.iter().chain([&huge])) {
-        assert_eq!(&files.read(*pointer).unwrap(), record);
+    let log = records_in(dir.path(), log.end());
+    for (pointer, record) in pointers.iter().zip(&records) {
+        assert_eq!(&log.read(*pointer, RecordKind::Body).unwrap(), record);
+        assert!(log.reaches(*pointer, RecordKind::Body));
+        let as_header = log.read(*pointer, RecordKind::Header);
+        assert!(matches!(as_header, Err(StoreError::Damaged(_))), "{as_header:?}");
+        assert!(!log.reaches(*pointer, RecordKind::Header));
     }
-    let sizes = files.sizes().unwrap();
+    let sizes = log.sizes().unwrap();
     assert!(sizes.len() > 8);
     assert!(sizes.values().filter(|len| **len > 1_000).count() <= 1);
     assert!(sizes.values().all(|len| *len > 8), "no file is left empty: {sizes:?}");
 }
 
 #[test]
-fn a_full_disk_is_told_apart_and_nothing_moves() {
-    let dir = TempDir::new().unwrap();
-    let files = BodyFiles::open(dir.path(), BodiesEnd::default(), 1_000).unwrap();
-    // this device answers every write with ENOSPC
-    std::os::unix::fs::symlink("/dev/full", first_bodies(dir.path())).unwrap();
-    let refused = files.append(&[vec![1; 10]]);
-    assert!(matches!(refused, Err(StoreError::Full(_))), "{refused:?}");
-    assert_eq!(files.end(), BodiesEnd::default());
-    fs::remove_file(first_bodies(dir.path())).unwrap();
-    let pointers = files.append(&[vec![1; 10]]).unwrap();
-    assert_eq!(files.read(pointers[0]).unwrap(), [1; 10]);
+fn what_is_taken_back_leaves_no_trace_whether_it_was_written_or_not() {
+    for (before, len) in [(10, 100), (10, 3_000), (10, 2 << 20), (990, 100)] {
+        let dir = TempDir::new().unwrap();
+        let log = records_in(dir.path(), LogEnd::default());
+        let append = |record: Vec<u8>| log.append(RecordKind::Body, &record).unwrap();
+        let first = append(vec![1; before]);
+        let end = log.end();
+        let _ = append(vec![2; len]);
+        let _ = append(vec![2; len]);
+        log.rewind(end);
+        assert_eq!(log.end(), end);
+        let second = append(vec![3; 20]);
+        log.sync().unwrap();
+        let log = records_in(dir.path(), log.end());
+        assert_eq!(log.read(first, RecordKind::Body).unwrap(), vec![1; before]);
+        assert_eq!(log.read(second, RecordKind::Body).unwrap(), [3; 20]);
+        let bytes: u64 = log.sizes().unwrap().values().sum();
+        let files = log.end().file as usize;
+        assert_eq!(bytes as usize, before + 20 + 16 + files * 8);
+    }
 }
 
 #[test]
-fn a_body_file_is_a_sequence_of_e2store_records() {
+fn a_full_disk_is_told_apart_and_nothing_moves() {
+    let dir = TempDir::new().unwrap();
+    let log = records_in(dir.path(), LogEnd::default());
+    // this device answers every write with ENOSPC
+    std::os::unix::fs::symlink("/dev/full", first_file(dir.path())).unwrap();
+    log.append(RecordKind::Body, &[1; 10]).unwrap();
+    let refused = log.sync();
+    assert!(matches!(refused, Err(StoreError::Full(_))), "{refused:?}");
+    log.rewind(LogEnd::default());
+    let pointer = log.append(RecordKind::Body, &[2; 10]).unwrap();
+    log.sync().unwrap();
+    assert_eq!(log.read(pointer, RecordKind::Body).unwrap(), [2; 10]);
+}
+
+#[test]
+fn a_block_file_is_a_sequence_of_e2store_records() {
     let dir = filled(&chain(3));
-    let bytes = fs::read(first_bodies(dir.path())).unwrap();
+    let bytes = fs::read(first_file(dir.path())).unwrap();
     assert_eq!(bytes[..8], [0x65, 0x32, 0, 0, 0, 0, 0, 0]);
-    let (mut rest, mut records) = (&bytes[8..], 0);
-    while let [kind @ .., _, _, _, _, _, _] = &rest[..8] {
-        assert_eq!(*kind, [0x04, 0x00]);
-        assert_eq!(rest[6..8], [0, 0]);
+    let (mut rest, mut kinds) = (&bytes[8..], Vec::new());
+    while let [kind, 0, _, _, _, _, 0, 0] = rest[..8] {
         let len = u32::from_le_bytes(rest[2..6].try_into().unwrap()) as usize;
         // every snappy frame stream begins with this chunk
         assert_eq!(rest[8..18], *b"\xff\x06\x00\x00sNaPpY");
         rest = &rest[8 + len..];
-        records += 1;
+        kinds.push(kind);
         if rest.is_empty() {
             break;
         }
     }
-    assert_eq!(records, 4, "genesis and three blocks");
+    // genesis, then a batch of three blocks: its headers, then its bodies
+    assert_eq!(kinds, [3, 4, 3, 3, 3, 4, 4, 4]);
+}
+
+#[test]
+fn a_rejected_batch_takes_its_records_with_it() {
+    let (dir, blocks) = (TempDir::new().unwrap(), chain(4));
+    let store = open(dir.path());
+    let bytes = store.stats().unwrap().blocks_bytes;
+    let gap = vec![blocks[0].num_hash(), blocks[2].num_hash()];
+    let bad = StoreBatch { canonical: gap, ..whole(&blocks) };
+    expect_rejected(&store, bad.clone(), "does not follow");
+    assert_eq!(store.stats().unwrap().blocks_bytes, bytes);
+    let verdicts = store.commit(&[&canonical(&blocks[..1]), &bad, &canonical(&blocks[1..])]);
+    assert!(matches!(verdicts[..], [Ok(()), Err(_), Ok(())]), "{verdicts:?}");
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(store.load().unwrap().tip, blocks[3].header);
+    assert!(store.check(&mut |_| ()).unwrap().is_sound());
 }
 
 fn flip(path: &Path, at: u64) {
