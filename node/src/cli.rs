@@ -100,7 +100,12 @@ pub(crate) struct ResourceArgs {
     )]
     pub(crate) buffer_bytes: Option<BudgetBytes>,
     /// Blocks whose bodies may be wanted at once [default: 8192]
-    #[arg(long = "download.queue-items", env = "MOORLINE_DOWNLOAD_QUEUE_ITEMS", value_name = "N")]
+    #[arg(
+        long = "download.queue-items",
+        env = "MOORLINE_DOWNLOAD_QUEUE_ITEMS",
+        value_name = "N",
+        value_parser = blocks
+    )]
     pub(crate) queue_items: Option<NonZeroUsize>,
     /// Address of the metrics [default: 127.0.0.1]
     #[arg(long = "metrics.addr", env = "MOORLINE_METRICS_ADDR", value_name = "IP")]
@@ -288,6 +293,10 @@ pub(crate) enum DbCommand {
 pub(crate) enum ConfigCommand {
     /// Print the configuration that these flags, the environment and the file come to
     Show(NodeArgs),
+}
+
+fn blocks(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "expected a number of blocks, at least 1".to_owned())
 }
 
 fn fork_time(text: &str) -> Result<(String, u64), String> {

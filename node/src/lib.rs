@@ -34,10 +34,10 @@ pub use moorline_downloader::Budget;
 pub use moorline_kit::keep_panics_to_one_line;
 
 pub use crate::{
-    node::{Node, NodeConfig, NodeError, Started},
     metrics::MetricsError,
+    node::{Node, NodeConfig, NodeError, Started},
     observe::{Observed, Watched},
-    pace::{Pace, Phase, Stalled},
+    pace::{Pace, Phase},
     wiring::Crashers,
 };
 

@@ -155,13 +155,11 @@ fn budgets(sheet: &mut Sheet<'_>, seen: &Observed, budget: Budget) -> fmt::Resul
 
 fn troubles(sheet: &mut Sheet<'_>, seen: &Observed) -> fmt::Result {
     let stalled = seen.pace.stalled;
-    let rows = REASONS.map(|(stall, reason)| {
-        let is_it = stalled.is_some_and(|stalled| stalled.why == stall);
-        ([("reason", reason)], u64::from(is_it))
-    });
+    let rows =
+        REASONS.map(|(stall, reason)| ([("reason", reason)], u64::from(stalled == Some(stall))));
     sheet.gauges("stalled", "Whether nothing comes, for this reason", rows)?;
-    let lasts = stalled.map_or(0, |stalled| stalled.lasts.as_secs());
-    sheet.gauge("stalled_seconds", "For how long nothing has come", lasts)?;
+    let help = "How long ago a header, a block or a byte last came; 0 where nothing is missing";
+    sheet.gauge("idle_seconds", help, seen.pace.idle.as_secs())?;
     let rows = ActorName::ALL.map(|actor| {
         let count = seen.restarts.get(&actor).copied().unwrap_or(0);
         ([("actor", actor.as_str())], u64::from(count))

@@ -216,7 +216,7 @@ fn status(seen: &Observed, starting: u64) -> SyncStatus {
         peers: seen.peers.peers.len() as u64,
         in_flight: progress.in_flight,
         budget_used_percent: tenths(pace.budget_used_percent),
-        stalled: pace.stalled.map(|stalled| stalled.why),
+        stalled: pace.stalled,
     };
     let synced = seen.tree.as_ref().is_some_and(|tree| tree.synced);
     SyncStatus { starting, current: seen.tip(), highest: seen.highest(), detail, syncing: !synced }

@@ -17,6 +17,10 @@ pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(250);
 const RATES_OF: Duration = Duration::from_secs(10);
 /// The most that is shown while anything is missing.
 const NEARLY_ALL_PERCENT: f64 = 99.9;
+/// Nothing is foretold from less than this: the first blocks come late.
+const FORETOLD_AFTER: Duration = Duration::from_secs(3);
+/// Nor when nothing has come for this long.
+pub(crate) const IDLE_AFTER: Duration = Duration::from_secs(5);
 /// Below so many in a second nothing is foretold.
 const SLOWEST_PER_S: f64 = 0.01;
 
@@ -30,15 +34,6 @@ pub enum Phase {
     Syncing,
     /// The tip is the named head, and on disk; or the named head is invalid and is not followed.
     Resting,
-}
-
-/// Why nothing has come, and for how long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stalled {
-    /// The downloader's reason.
-    pub why: Stall,
-    /// Since the last header, block or byte; in whole seconds.
-    pub lasts: Duration,
 }
 
 /// How far a sync has come, and how fast.
@@ -58,12 +53,15 @@ pub struct Pace {
     /// Bytes of both proved in a second.
     pub bytes_per_s: f64,
     /// How long the rest takes at these rates, the slower of headers and blocks counting; `None` where
-    /// one of them does not move.
+    /// one of them does not move, in the first seconds, and when nothing has come for some.
     pub eta: Option<Duration>,
     /// Bytes in flight and held, of the bytes that may be.
     pub budget_used_percent: f64,
-    /// Why nothing comes; `None` while something does.
-    pub stalled: Option<Stalled>,
+    /// How long ago a header, a block or a byte last came, in whole seconds; zero where nothing is
+    /// missing.
+    pub idle: Duration,
+    /// Why nothing comes, as the downloader has it; `None` while something does.
+    pub stalled: Option<Stall>,
 }
 
 /// Works out the pace of what it is shown.
@@ -77,6 +75,7 @@ pub(crate) struct Meter {
     done_before: u64,
     target: Option<B256>,
     percent: f64,
+    began_at: Option<Instant>,
     moved_at: Option<Instant>,
 }
 
@@ -107,6 +106,7 @@ impl Meter {
             done_before: 0,
             target: None,
             percent: 0.0,
+            began_at: None,
             moved_at: None,
         }
     }
@@ -116,8 +116,9 @@ impl Meter {
         let totals = Totals::of(&seen.progress);
         let phase = phase_of(seen.tree.as_ref());
         if phase == Phase::Syncing && self.phase != Phase::Syncing {
-            // time without work is not part of any rate
-            self.samples.clear();
+            // time without work is not part of any rate, but for the last look before it came
+            self.samples.drain(..self.samples.len().saturating_sub(1));
+            self.began_at = Some(now);
             self.moved_at = Some(now);
         }
         self.phase = phase;
@@ -133,8 +134,12 @@ impl Meter {
         };
         if phase == Phase::Syncing {
             pace.percent = self.percent(seen, totals);
-            pace.eta = eta(&seen.progress, &pace);
-            pace.stalled = seen.progress.stalled.map(|why| self.stalled(why, now));
+            pace.idle = self.idle(now);
+            let begun =
+                self.began_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+            let steady = begun >= FORETOLD_AFTER && pace.idle < IDLE_AFTER;
+            pace.eta = eta(&seen.progress, &pace).filter(|_| steady);
+            pace.stalled = seen.progress.stalled;
         } else {
             self.done_before = totals.work();
             (self.target, self.percent) = (None, 0.0);
@@ -198,10 +203,9 @@ impl Meter {
         used as f64 * 100.0 / all as f64
     }
 
-    fn stalled(&self, why: Stall, now: Instant) -> Stalled {
+    fn idle(&self, now: Instant) -> Duration {
         let since = self.moved_at.unwrap_or(now);
-        let seconds = now.saturating_duration_since(since).as_secs();
-        Stalled { why, lasts: Duration::from_secs(seconds) }
+        Duration::from_secs(now.saturating_duration_since(since).as_secs())
     }
 }
 
@@ -327,29 +331,41 @@ mod tests {
             rig.then((0, 0), (0, 0));
         }
         rig.target(1, Some(1_000));
-        rig.then((0, 1_000), (0, 1_000));
         let pace = rig.then((200, 800), (100, 900));
         assert_eq!((pace.headers_per_s, pace.blocks_per_s), (200.0, 100.0));
-        assert_eq!(pace.eta, Some(Duration::from_secs(9)), "blocks are slower");
+        assert_eq!(pace.eta, None, "the first second foretells nothing");
+        rig.then((400, 600), (200, 800));
+        rig.then((600, 400), (300, 700));
+        let pace = rig.then((800, 200), (400, 600));
+        assert_eq!((pace.headers_per_s, pace.blocks_per_s), (200.0, 100.0));
+        assert_eq!(pace.eta, Some(Duration::from_secs(6)), "blocks are slower");
         for _ in 0..9 {
-            assert!(rig.then((200, 800), (100, 900)).eta.is_some());
+            assert!(rig.then((800, 200), (400, 600)).blocks_per_s > 0.0);
         }
-        let pace = rig.then((200, 800), (100, 900));
+        let pace = rig.then((800, 200), (400, 600));
         assert_eq!((pace.headers_per_s, pace.blocks_per_s), (0.0, 0.0));
-        assert_eq!(pace.eta, None);
     }
 
     #[test]
-    fn a_stall_lasts_since_something_last_moved() {
+    fn nothing_is_foretold_once_nothing_comes_and_a_stall_names_the_downloaders_reason() {
         let mut rig = Rig::targeting(Some(100));
-        rig.then((10, 90), (0, 100));
-        for _ in 0..24 {
-            rig.then((10, 90), (0, 100));
+        for done in 1..=5 {
+            rig.then((done, 100 - done), (done, 100 - done));
         }
-        assert_eq!(rig.look().stalled, None, "the downloader says whether it is one");
+        for idle in 1..=24 {
+            let pace = rig.then((5, 95), (5, 95));
+            assert_eq!(pace.idle, Duration::from_secs(idle));
+            assert_eq!(pace.eta.is_some(), pace.idle < IDLE_AFTER, "{idle} s");
+            assert_eq!(pace.stalled, None, "the downloader says whether it is one");
+        }
         rig.seen.progress.stalled = Some(Stall::NoPeer);
-        let lasts = Duration::from_secs(24);
-        assert_eq!(rig.look().stalled, Some(Stalled { why: Stall::NoPeer, lasts }));
+        assert_eq!(rig.look().stalled, Some(Stall::NoPeer));
+        let pace = rig.then((6, 94), (5, 95));
+        assert_eq!(pace.idle, Duration::ZERO);
+        if let Some(tree) = &mut rig.seen.tree {
+            tree.synced = true;
+        }
+        assert_eq!(rig.look().stalled, None, "nothing is missing");
     }
 
     #[test]

@@ -8,7 +8,11 @@ use std::{
 use indicatif::ProgressBar;
 use tokio::{sync::watch, task::JoinHandle, time::interval};
 
-use crate::{observe::Observed, pace::Phase, terminal};
+use crate::{
+    observe::Observed,
+    pace::{IDLE_AFTER, Phase},
+    terminal,
+};
 
 /// How often a line is logged where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(8);
@@ -18,6 +22,8 @@ const SAY_AGAIN_AFTER: Duration = Duration::from_secs(60);
 const DRAW_EVERY: Duration = Duration::from_millis(200);
 /// Parts that a bar has.
 const WHOLE: u64 = 1_000;
+/// Columns kept for the time left, so that the bar ends where it did.
+const OUTLOOK_COLUMNS: usize = 12;
 /// Between facts below a bar.
 const GAP: &str = "  ";
 
@@ -72,10 +78,10 @@ fn draw(bar: &ProgressBar, seen: &Observed) {
     if seen.pace.stalled.is_some() {
         // too long for the place beside the bar
         let why = wrap(outlook.split(' ').map(str::to_owned), terminal::width());
-        bar.set_prefix(percent);
+        bar.set_prefix(format!("{percent:>5}"));
         bar.set_message(format!("{}\n{below}", why.replace(GAP, " ")));
     } else {
-        bar.set_prefix(format!("{percent}{GAP}{outlook}"));
+        bar.set_prefix(format!("{percent:>5} {outlook:<OUTLOOK_COLUMNS$}"));
         bar.set_message(below);
     }
 }
@@ -113,10 +119,11 @@ fn line(seen: &Observed) -> String {
 /// How far, and either how long still or why nothing comes.
 fn heading(seen: &Observed) -> [String; 2] {
     let pace = &seen.pace;
-    let outlook = match (&pace.stalled, pace.eta) {
-        (Some(stalled), _) => format!("nothing for {}: {}", short(stalled.lasts), stalled.why),
+    let outlook = match (pace.stalled, pace.eta) {
+        (Some(why), _) => format!("nothing for {}: {why}", short(pace.idle)),
+        (None, _) if pace.idle >= IDLE_AFTER => format!("nothing for {}", short(pace.idle)),
         (None, Some(left)) => format!("{} left", short(left)),
-        (None, None) => "no end in sight yet".to_owned(),
+        (None, None) => "no estimate yet".to_owned(),
     };
     // what is not whole is not rounded to it
     let percent = (pace.percent * 10.0).floor() / 10.0;
@@ -179,7 +186,6 @@ mod tests {
     use moorline_messages::Stall;
 
     use super::*;
-    use crate::pace::Stalled;
 
     fn busy() -> Observed {
         let mut seen = Observed::default();
@@ -206,8 +212,9 @@ mod tests {
     #[test]
     fn a_stall_is_told_in_place_of_the_time_left() {
         let mut seen = busy();
-        let lasts = Duration::from_secs(24);
-        seen.pace.stalled = Some(Stalled { why: Stall::NoPeer, lasts });
+        seen.pace.idle = Duration::from_secs(24);
+        assert!(line(&seen).starts_with("43.2%, nothing for 24s, 12346"), "{}", line(&seen));
+        seen.pace.stalled = Some(Stall::NoPeer);
         let line = line(&seen);
         let why = "43.2%, nothing for 24s: no peer can be asked for what is missing, 12346";
         assert!(line.starts_with(why), "{line}");

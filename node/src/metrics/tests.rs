@@ -18,7 +18,6 @@ use tokio::{
 };
 
 use super::*;
-use crate::pace::Stalled;
 
 const PATIENT: Duration = Duration::from_secs(10);
 /// No request of a test takes as long as this where nobody holds it up.
@@ -244,19 +243,33 @@ async fn everything_that_is_reported_is_read_over_http() {
 }
 
 #[tokio::test]
+async fn the_manual_names_every_series_and_every_reason_for_a_stall() {
+    let manual = include_str!("../../../docs/src/operating.md");
+    let scrape = Rig::showing(busy()).await.scrape().await;
+    for series in scrape.samples.keys() {
+        let name = series.split('{').next().unwrap();
+        let named = ["`", "{"].map(|end| manual.contains(&format!("`{name}{end}")));
+        assert!(named.contains(&true), "{name} is not in the manual");
+    }
+    for (stall, reason) in REASONS {
+        assert!(manual.contains(&format!("| `{stall}` | `{reason}` |")), "{reason}");
+    }
+}
+
+#[tokio::test]
 async fn a_peer_that_left_leaves_no_series_and_a_stall_names_its_reason() {
     let rig = Rig::showing(busy()).await;
     assert!(rig.scrape().await.samples.keys().any(|series| series.contains("Geth")));
     rig.seen.send_modify(|seen| {
         seen.peers.peers.clear();
         seen.pace.eta = None;
-        let lasts = Duration::from_secs(24);
-        seen.pace.stalled = Some(Stalled { why: Stall::Lacking, lasts });
+        seen.pace.idle = Duration::from_secs(24);
+        seen.pace.stalled = Some(Stall::Lacking);
     });
     let scrape = rig.scrape().await;
     assert!(!scrape.samples.keys().any(|series| series.contains("client=")));
     assert_eq!(scrape.samples.get("moorline_eta_seconds"), None);
-    scrape.expect("moorline_stalled_seconds", 24.0);
+    scrape.expect("moorline_idle_seconds", 24.0);
     let reasons = scrape.samples.iter().filter(|(series, _)| series.contains("{reason="));
     let values: Vec<f64> = reasons.map(|(_, value)| *value).collect();
     assert_eq!((values.len(), values.iter().sum()), (REASONS.len(), 1.0));
