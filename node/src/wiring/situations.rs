@@ -325,10 +325,10 @@ fn a_gap_over_1024_is_closed_though_finalized_is_known() {
 fn headers_repeated_or_forged_after_a_true_first_one_cost_their_sender_and_nothing_else() {
     on_stage(|| async {
         let mut stage = Stage::new(&[Repeats, Forges, Honest]).await;
-        let blocks = made(3_000);
+        let blocks = made(6_000);
         stage.serve(&blocks);
-        stage.name_head(&blocks[2_999]).await;
-        stage.expect_tip(&blocks[2_999]).await;
+        stage.name_head(&blocks[5_999]).await;
+        stage.expect_tip(&blocks[5_999]).await;
         assert_eq!(stage.sent(&blocks), (1, 1));
         assert!(stage.is_gone(0) && stage.is_gone(1) && !stage.is_gone(2));
         stage.end().await;
