@@ -4,17 +4,26 @@
 //! requests to them. It holds the clock of every request, ends sessions with peers that lie or fall
 //! silent, and keeps dialling the peers that the operator named.
 //!
-//! In: `FetchRequest` and `PeerReport` from the downloader, `SessionEvent` from the devp2p edge,
+//! In: `FetchRequest`, `FetchCommand` and `PeerReport` from the downloader, `SessionEvent` from the devp2p edge,
 //! `Lifecycle` from the supervisor. Out: [`Ports`].
 //!
 //! Invariants:
 //! - Every `FetchRequest` gets exactly one `FetchOutcome`, at the latest when its budget ends, time
-//!   in the queue included. Only a downloader that lost its memory is owed nothing.
-//! - No more than four requests are out to one peer, and one to a peer that was just late.
+//!   in the queue included. Only one that was cancelled, or whose downloader lost its memory, is owed
+//!   nothing.
+//! - No more than four requests that somebody waits for are out to one peer, and one to a peer that
+//!   was just late. What is set aside (cancelled, late, or answered faster by another) takes no slot,
+//!   but its clock runs on: its answer teaches, and its absence is a timeout.
+//! - A request of the tip that takes unusually long goes to one other peer, too. The first answer with
+//!   anything in it is the outcome; a failure is one only when nobody else works on the request.
 //! - A peer is chosen by what it is expected to take: measured for headers and bodies each by itself,
 //!   recent faults counted as time. Blocks below the range that it announced are never asked of it
-//!   (EIP-7642); a peer to avoid is asked only when nobody else has the items. Ties go to the lower
-//!   id, so that the same inputs give the same effects.
+//!   (EIP-7642); a peer to avoid is asked only when nobody else has the items. Alike peers take turns,
+//!   and then the lower id decides, so that the same inputs give the same effects.
+//! - Nobody starves: history goes to any peer that is free and has it, and measurements of an idle peer
+//!   fade until it is tried again. Only the tip waits for a busy peer that is expected to be done
+//!   sooner than any free one, and no longer than that peer usually takes.
+//! - Timeouts of what was out together are one step towards the end of the session.
 //! - A slow, partial or pruned peer is asked later, never banned. A peer that provably lied is
 //!   disconnected at once and banned for ten minutes, one that the operator named for 15 seconds.
 //! - There is one session per peer: the newer of two is ended.

@@ -42,6 +42,29 @@ struct Standing {
     behind: bool,
 }
 
+/// What decides whether a peer has some items at all.
+#[derive(Clone, Copy, Debug)]
+struct Heights {
+    lowest_body: Option<u64>,
+    highest: Option<u64>,
+}
+
+impl Heights {
+    fn of(items: &FetchItems) -> Self {
+        Self { lowest_body: items.lowest_body(), highest: items.highest() }
+    }
+}
+
+/// A peer of the best standing towards a request.
+#[derive(Clone, Copy, Debug)]
+struct Candidate<'a> {
+    session: SessionId,
+    peer: &'a Peer,
+    expected_us: u64,
+    /// See [`Peer::answers_by`].
+    answers_by: Option<Instant>,
+}
+
 /// What to do with a request now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Choice {
@@ -91,22 +114,6 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    fn has(&self, items: &FetchItems) -> bool {
-        match (items.lowest_body(), &self.info.range) {
-            (Some(lowest), Some(range)) => lowest >= range.earliest,
-            _ => true,
-        }
-    }
-
-    fn is_behind(&self, items: &FetchItems) -> bool {
-        match (items.highest(), &self.info.range) {
-            (Some(highest), Some(range)) => {
-                highest > range.latest.saturating_add(LATEST_LAG_BLOCKS)
-            }
-            _ => false,
-        }
-    }
-
     /// A peer that just let its time pass is given one request at a time until it answers again.
     const fn capacity(&self) -> usize {
         if self.timeouts_in_a_row > 0 { 1 } else { IN_FLIGHT_REQUESTS_MAX }
@@ -144,11 +151,16 @@ impl Peer {
         overdue
     }
 
-    fn standing(&self, request: &FetchRequest) -> Standing {
-        Standing {
-            avoided: request.avoid.contains(&self.info.id),
-            behind: self.is_behind(&request.items),
-        }
+    /// `None` if it says that it does not have these items.
+    fn standing(&self, request: &FetchRequest, heights: Heights) -> Option<Standing> {
+        let avoided = request.avoid.contains(&self.info.id);
+        let Some(range) = &self.info.range else {
+            return Some(Standing { avoided, behind: false });
+        };
+        let reach = range.latest.saturating_add(LATEST_LAG_BLOCKS);
+        let behind = heights.highest.is_some_and(|highest| highest > reach);
+        let has = heights.lowest_body.is_none_or(|lowest| lowest >= range.earliest);
+        has.then_some(Standing { avoided, behind })
     }
 
     /// Until when a busy peer can be believed to give its next answer soon.
@@ -250,36 +262,44 @@ impl Peers {
     /// peer that is free and expected to be done first, alike ones in turns. While those are all busy,
     /// the request waits. The tip also waits for a busy peer that is expected to be done sooner.
     pub(crate) fn choose(&self, now: Instant, request: &FetchRequest, may_repeat: bool) -> Choice {
-        let able = || self.sessions.iter().filter(|(_, peer)| peer.has(&request.items));
-        let Some(best) = able().map(|(_, peer)| peer.standing(request)).min() else {
-            return Choice::Nobody;
-        };
-        if best.avoided && !may_repeat {
-            return Choice::Nobody;
-        }
-        let fit = |is_free: bool| {
-            let fit =
-                move |peer: &Peer| peer.is_free() == is_free && peer.standing(request) == best;
-            able().filter(move |(_, peer)| fit(peer)).filter_map(move |(session, peer)| {
-                let meter = &self.records.get(&peer.info.id)?.meter;
-                Some((peer.expected_us(meter, now, request), session, peer, meter))
-            })
-        };
-        let Some(least_us) = fit(true).map(|(expected_us, ..)| expected_us).min() else {
+        let candidates = self.candidates(now, request, may_repeat).into_iter();
+        let (free, busy): (Vec<_>, Vec<_>) = candidates.partition(|it| it.peer.is_free());
+        let Some(least_us) = free.iter().map(|candidate| candidate.expected_us).min() else {
             return Choice::Nobody;
         };
         if request.priority == Priority::Tip {
-            let sooner = fit(false).filter(|(expected_us, ..)| *expected_us < least_us);
-            let ends = sooner.filter_map(|(.., peer, meter)| peer.answers_by(meter, request));
-            if let Some(end) = ends.max().filter(|end| *end > now) {
+            let sooner = busy.iter().filter(|candidate| candidate.expected_us < least_us);
+            let end = sooner.filter_map(|candidate| candidate.answers_by).max();
+            if let Some(end) = end.filter(|end| *end > now) {
                 return Choice::Hold(end);
             }
         }
         let alike_us = least_us.saturating_add(least_us / ALIKE_PART);
-        fit(true)
-            .filter(|(expected_us, ..)| *expected_us <= alike_us)
-            .min_by_key(|(_, _, peer, _)| (peer.turn, peer.info.id))
-            .map_or(Choice::Nobody, |(_, session, ..)| Choice::Ask(*session))
+        let alike = free.iter().filter(|candidate| candidate.expected_us <= alike_us);
+        alike
+            .min_by_key(|candidate| (candidate.peer.turn, candidate.peer.info.id))
+            .map_or(Choice::Nobody, |candidate| Choice::Ask(candidate.session))
+    }
+
+    fn candidates(
+        &self,
+        now: Instant,
+        request: &FetchRequest,
+        may_repeat: bool,
+    ) -> Vec<Candidate<'_>> {
+        let heights = Heights::of(&request.items);
+        let able = self.sessions.iter().filter_map(|(session, peer)| {
+            let (standing, meter) =
+                (peer.standing(request, heights)?, &self.records.get(&peer.info.id)?.meter);
+            let expected_us = peer.expected_us(meter, now, request);
+            let answers_by = peer.answers_by(meter, request);
+            Some((standing, Candidate { session: *session, peer, expected_us, answers_by }))
+        });
+        let able: Vec<_> = able.collect();
+        let best = able.iter().map(|(standing, _)| *standing).min();
+        let best = best.filter(|best| may_repeat || !best.avoided);
+        let fit = able.into_iter().filter(|(standing, _)| Some(*standing) == best);
+        fit.map(|(_, candidate)| candidate).collect()
     }
 
     /// A request leaves for a peer. `deadline` is when its outcome is owed at the latest.

@@ -207,6 +207,32 @@ fn what_was_out_together_is_one_timeout_in_a_row() {
 }
 
 #[test]
+fn what_was_out_together_is_one_fault_that_is_forgotten_like_one() {
+    let mut rig = Rig::new();
+    rig.peer_connects(ANNA);
+    rig.peer_connects(BERT);
+    rig.measure(ANNA, 40);
+    rig.measure(BERT, 3_000);
+    for number in 1..=4 {
+        let id = rig.fetch_avoiding(bodies(number..=number), &[BERT]);
+        assert_eq!(rig.expect_asked(ANNA).id, id);
+    }
+    rig.passes(2_020);
+    for id in 3..=6 {
+        rig.expect_failure(RequestId(id), Some(ANNA), FetchError::TimedOut);
+    }
+    rig.fetch_tip(bodies(9..=9));
+    let asked = rig.expect_asked(BERT);
+    rig.answers_after(100, &asked, 1);
+    rig.expect_answer(asked.id, BERT);
+    // by then four seconds for one fault are two, and four times four would be eight
+    rig.passes(30_000);
+    rig.measure(BERT, 3_000);
+    rig.fetch_tip(bodies(9..=9));
+    rig.expect_asked(ANNA);
+}
+
+#[test]
 fn a_peer_that_dribbles_a_byte_a_second_loses_its_requests_to_others_and_then_its_session() {
     let mut rig = Rig::new();
     let dribbler = rig.peer_connects(ANNA);
