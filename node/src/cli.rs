@@ -242,6 +242,9 @@ pub(crate) enum ChainCommand {
         /// Delay of every answer, in milliseconds; requests that come meanwhile are not held up
         #[arg(long, default_value_t = 0)]
         delay_ms: u64,
+        /// What a peer works on each answer, on one after another, in milliseconds
+        #[arg(long, default_value_t = 0)]
+        work_ms: u64,
         /// File of blocks in RLP, one after another
         file: PathBuf,
     },

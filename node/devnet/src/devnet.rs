@@ -1,12 +1,12 @@
 //! Several peers over one chain.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, sync::Arc};
 
 use alloy_primitives::keccak256;
 use moorline_messages::NodeRecord;
 use moorline_rules::ChainSpec;
 
-use crate::{Behaviour, Chain, Peer, PeerConfig};
+use crate::{Behaviour, Chain, Pace, Peer, PeerConfig};
 
 /// Peers that serve the same chain. Dropping it stops them.
 #[derive(Debug)]
@@ -15,18 +15,19 @@ pub struct Devnet {
 }
 
 impl Devnet {
-    /// Starts one peer for each behaviour and delay, in this order. The same place in the order
+    /// Starts one peer for each behaviour and pace, in this order. The same place in the order
     /// always has the same node id.
     pub async fn start(
         chain: Arc<dyn Chain>,
         spec: Arc<ChainSpec>,
-        mix: impl IntoIterator<Item = (Behaviour, Duration)>,
+        mix: impl IntoIterator<Item = (Behaviour, impl Into<Pace>)>,
     ) -> io::Result<Self> {
         let mut peers = Vec::new();
-        for (place, (behaviour, delay)) in mix.into_iter().enumerate() {
+        for (place, (behaviour, pace)) in mix.into_iter().enumerate() {
             let key = keccak256(format!("moorline devnet peer {place}")).0;
             let config = PeerConfig::new(Arc::clone(&chain), Arc::clone(&spec));
-            peers.push(Peer::start(PeerConfig { behaviour, delay, key, ..config }).await?);
+            let config = PeerConfig { behaviour, pace: pace.into(), key, ..config };
+            peers.push(Peer::start(config).await?);
         }
         Ok(Self { peers })
     }

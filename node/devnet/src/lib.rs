@@ -28,4 +28,4 @@ pub use generator::{Generator, Profile, UnknownProfile};
 pub use genesis::{
     BLOCK_TIME_S, CHAIN_ID, FORK_SPACING_BLOCKS, GENESIS_TIME, genesis_header, genesis_json,
 };
-pub use peer::{Behaviour, Peer, PeerConfig, PeerStats};
+pub use peer::{Behaviour, Pace, Peer, PeerConfig, PeerStats};

@@ -7,10 +7,11 @@ use std::{
     io::{BufWriter, Write},
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 use eyre::{Context, Result, bail, eyre};
-use moorline_devnet::{FileChain, Generator, Profile, genesis_header, genesis_json};
+use moorline_devnet::{FileChain, Generator, Pace, Profile, genesis_header, genesis_json};
 use moorline_messages::{
     Block, BlockNumHash, HashOrNumber, SealedHeader, StoreAnswer, StoreBatch, StoreQuery,
     StoreStatus, Weigh,
@@ -40,8 +41,9 @@ pub(crate) fn run(command: ChainCommand) -> Result<()> {
         }
         ChainCommand::Import { common, file } => import(&common, &file),
         ChainCommand::Export { place, from, to, file } => export(&place, from, to, &file),
-        ChainCommand::Serve { chain, peers, delay_ms, file } => {
-            super::on_actix(serve::run(&chain, peers, delay_ms, &file))
+        ChainCommand::Serve { chain, peers, delay_ms, work_ms, file } => {
+            let [delay, work] = [delay_ms, work_ms].map(Duration::from_millis);
+            super::on_actix(serve::run(&chain, peers, Pace { delay, work }, &file))
         }
         ChainCommand::Verify { chain, file } => verify(&chain, &file),
     }

@@ -32,6 +32,23 @@ const MAX_CONNECTIONS: usize = 64;
 /// Before the next connection is accepted, after one could not be.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a peer's answers take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// What the way takes, there and back: requests that come meanwhile are not held up by it.
+    pub delay: Duration,
+    /// What the peer works on each answer, on one after another, as clients do that serve a peer's
+    /// requests in turn.
+    pub work: Duration,
+}
+
+impl From<Duration> for Pace {
+    /// A peer that is far away and works fast.
+    fn from(delay: Duration) -> Self {
+        Self { delay, work: Duration::ZERO }
+    }
+}
+
 /// Everything that makes a peer.
 #[derive(Clone)]
 pub struct PeerConfig {
@@ -41,8 +58,8 @@ pub struct PeerConfig {
     pub spec: Arc<ChainSpec>,
     /// How it behaves.
     pub behaviour: Behaviour,
-    /// From a request to its answer. Requests that come meanwhile are not held up by it.
-    pub delay: Duration,
+    /// How long its answers take.
+    pub pace: Pace,
     /// The versions of eth that it speaks.
     pub versions: Vec<u8>,
     /// Its secp256k1 key, and so its node id.
@@ -57,7 +74,7 @@ impl PeerConfig {
             chain,
             spec,
             behaviour: Behaviour::Honest,
-            delay: Duration::ZERO,
+            pace: Pace::default(),
             versions: VERSIONS.to_vec(),
             key: moorline_rlpx::random_key(),
         }
@@ -97,7 +114,7 @@ fn count(counter: &AtomicU64, by: u64) {
 pub struct Peer {
     record: NodeRecord,
     behaviour: Behaviour,
-    delay: Duration,
+    pace: Pace,
     counters: Arc<Counters>,
     accepting: JoinHandle<()>,
 }
@@ -109,9 +126,9 @@ impl Peer {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let record = NodeRecord { id, addr: listener.local_addr()? };
         let counters = Arc::new(Counters::default());
-        let (behaviour, delay) = (config.behaviour, config.delay);
+        let (behaviour, pace) = (config.behaviour, config.pace);
         let accepting = tokio::spawn(accept(listener, Arc::new(config), Arc::clone(&counters)));
-        Ok(Self { record, behaviour, delay, counters, accepting })
+        Ok(Self { record, behaviour, pace, counters, accepting })
     }
 
     /// Starts an honest peer.
@@ -120,7 +137,7 @@ impl Peer {
         spec: Arc<ChainSpec>,
         delay: Duration,
     ) -> io::Result<Self> {
-        Self::start(PeerConfig { delay, ..PeerConfig::new(chain, spec) }).await
+        Self::start(PeerConfig { pace: delay.into(), ..PeerConfig::new(chain, spec) }).await
     }
 
     /// Where to dial it.
@@ -133,9 +150,9 @@ impl Peer {
         self.behaviour
     }
 
-    /// From a request to its answer.
-    pub const fn delay(&self) -> Duration {
-        self.delay
+    /// How long its answers take.
+    pub const fn pace(&self) -> Pace {
+        self.pace
     }
 
     /// What it has done so far.

@@ -64,9 +64,8 @@ pub(super) async fn serve(
         return Ok(());
     }
     dribbles.store(config.behaviour == Behaviour::Dribbles, Ordering::Relaxed);
-    Session { connection, config, counters, waiting: VecDeque::new(), announced, answered: 0 }
-        .run()
-        .await
+    let (waiting, free_at) = (VecDeque::new(), Instant::now());
+    Session { connection, config, counters, waiting, free_at, announced, answered: 0 }.run().await
 }
 
 /// A packet of plausible size that no key decrypts.
@@ -115,8 +114,10 @@ struct Session<'a> {
     connection: Connection<Throttle>,
     config: &'a PeerConfig,
     counters: &'a Counters,
-    /// Requests and when to answer them, in the order of both: the delay is the same for all.
+    /// Requests and when to answer them, in the order of both: the pace is the same for all.
     waiting: VecDeque<(Instant, EthMessage)>,
+    /// When the work on the last of them is done.
+    free_at: Instant,
     /// The tip that the other side last heard of.
     announced: BlockNumHash,
     answered: u64,
@@ -167,7 +168,9 @@ impl Session<'_> {
             _ => return,
         }
         let now = Instant::now();
-        let due = now.checked_add(self.config.delay).unwrap_or(now);
+        let pace = self.config.pace;
+        self.free_at = self.free_at.max(now).checked_add(pace.work).unwrap_or(now);
+        let due = self.free_at.checked_add(pace.delay).unwrap_or(now);
         self.waiting.push_back((due, message));
     }
 

@@ -202,7 +202,7 @@ async fn an_honest_peer_serves_headers_and_bodies() {
 #[tokio::test]
 async fn answers_of_a_slow_peer_overlap() {
     let delay = Duration::from_millis(200);
-    let rig = Rig::with(|config| config.delay = delay).await;
+    let rig = Rig::with(|config| config.pace = delay.into()).await;
     let mut client = rig.client().await;
     let started = Instant::now();
     for id in 0..20 {
@@ -216,6 +216,21 @@ async fn answers_of_a_slow_peer_overlap() {
     }
     assert!(started.elapsed() >= delay);
     assert!(started.elapsed() < delay * 10, "{:?} for 20 answers", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_peer_that_works_long_on_each_answer_gives_one_after_another() {
+    let work = Duration::from_millis(50);
+    let rig = Rig::with(|config| config.pace.work = work).await;
+    let mut client = rig.client().await;
+    let started = Instant::now();
+    for id in 0..4 {
+        client.ask_headers(id, HashOrNumber::Number(id), 1).await;
+    }
+    for id in 0..4 {
+        client.read().await.unwrap();
+        assert!(started.elapsed() >= work * u32::try_from(id + 1).unwrap());
+    }
 }
 
 #[tokio::test]

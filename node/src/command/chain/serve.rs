@@ -1,22 +1,21 @@
 //! `moorline chain serve`: peers over a file of blocks.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 
 use eyre::{Context, Result};
-use moorline_devnet::{Behaviour, Chain, Devnet, FileChain};
+use moorline_devnet::{Behaviour, Chain, Devnet, FileChain, Pace};
 
 use crate::{config::spec_of, terminal};
 
 /// Serves until the process is asked to end, and says then what was served.
-pub(super) async fn run(chain: &str, peers: u64, delay_ms: u64, file: &Path) -> Result<()> {
+pub(super) async fn run(chain: &str, peers: u64, pace: Pace, file: &Path) -> Result<()> {
     let spec = Arc::new(spec_of(chain)?);
     let genesis = Arc::clone(spec.genesis());
     let path = file.to_owned();
     let opened = tokio::task::spawn_blocking(move || FileChain::open(&path, genesis)).await?;
     let blocks = opened.wrap_err_with(|| format!("cannot serve {}", file.display()))?;
     let tip = blocks.tip();
-    let delay = Duration::from_millis(delay_ms);
-    let mix = (0..peers).map(|_| (Behaviour::Honest, delay));
+    let mix = (0..peers).map(|_| (Behaviour::Honest, pace));
     let devnet = Devnet::start(Arc::new(blocks), spec, mix).await?;
     terminal::say(&format!("block {tip} and all below it are served, until Ctrl-C"));
     for record in devnet.records() {

@@ -114,7 +114,7 @@ impl Net {
         self.devnet.peers().iter().filter_map(|peer| {
             let asked = peer.stats().requests > 0;
             match peer.behaviour() {
-                Behaviour::Honest if peer.delay() < SLOW => None,
+                Behaviour::Honest if peer.pace().delay < SLOW => None,
                 Behaviour::Honest => Some(("a peer that is slow".to_owned(), asked)),
                 behaviour => Some((format!("a peer that {behaviour}"), asked)),
             }
