@@ -43,14 +43,23 @@ impl Drop for Shown {
     }
 }
 
+/// What is said before a head is named, by who names it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum HeadFrom {
+    /// A consensus client, some time.
+    ConsensusClient,
+    /// The command line, at once.
+    CommandLine,
+}
+
 /// Shows how far a sync has come. `quiet` leaves it to log lines.
-pub(crate) fn show(watched: watch::Receiver<Observed>, quiet: bool) -> Shown {
+pub(crate) fn show(watched: watch::Receiver<Observed>, head: HeadFrom, quiet: bool) -> Shown {
     let bar = (!quiet && std::io::stderr().is_terminal()).then(terminal::bar);
-    let task = tokio::spawn(follow(watched, bar.clone()));
+    let task = tokio::spawn(follow(watched, head, bar.clone()));
     Shown { task, bar }
 }
 
-async fn follow(watched: watch::Receiver<Observed>, bar: Option<ProgressBar>) {
+async fn follow(watched: watch::Receiver<Observed>, head: HeadFrom, bar: Option<ProgressBar>) {
     let mut ticks = interval(if bar.is_some() { DRAW_EVERY } else { LINE_EVERY });
     ticks.tick().await;
     let mut rested: Option<(String, Instant)> = None;
@@ -61,10 +70,10 @@ async fn follow(watched: watch::Receiver<Observed>, bar: Option<ProgressBar>) {
             (Some(bar), Phase::Syncing) => draw(bar, &seen),
             (Some(bar), _) => {
                 bar.set_style(terminal::resting());
-                bar.set_message(rest(&seen));
+                bar.set_message(rest(&seen, head));
             }
             (None, Phase::Syncing) => tracing::info!("syncing: {}", line(&seen)),
-            (None, _) => say_when_new(rest(&seen), &mut rested),
+            (None, _) => say_when_new(rest(&seen, head), &mut rested),
         }
     }
 }
@@ -99,14 +108,19 @@ fn say_when_new(text: String, said: &mut Option<(String, Instant)>) {
 }
 
 /// What there is to say while nothing is missing.
-fn rest(seen: &Observed) -> String {
+fn rest(seen: &Observed, head: HeadFrom) -> String {
     let peers = peers_of(seen);
     match &seen.tree {
         Some(tree) if tree.invalid => {
             format!("at block {}, the head that was named is invalid, {peers}", seen.tip())
         }
         Some(tree) if tree.target.is_some() => format!("at block {}, {peers}", seen.tip()),
-        _ => format!("waiting for a consensus client to name a head, {peers}"),
+        _ => match head {
+            HeadFrom::ConsensusClient => {
+                format!("waiting for a consensus client to name a head, {peers}")
+            }
+            HeadFrom::CommandLine => format!("starting, {peers}"),
+        },
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     config::Settings,
     datadir::DataDir,
     node::{Node, NodeConfig, NodeError, Started},
-    progress,
+    progress::{self, HeadFrom},
     recording::Recorded,
 };
 
@@ -44,7 +44,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     if settings.peer.is_empty() {
         tracing::warn!("no peer is named: name one with --peer, or wait for peers to come");
     }
-    let shown = progress::show(node.watched().all, false);
+    let shown = progress::show(node.watched().all, HeadFrom::ConsensusClient, false);
     let mut all = node.watched().all;
     let gave_up = tokio::select! {
         biased;

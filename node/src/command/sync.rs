@@ -22,7 +22,7 @@ use crate::{
     failure::Misuse,
     node::{Node, NodeConfig, NodeError},
     observe::Observed,
-    progress,
+    progress::{self, HeadFrom},
     recording::Recorded,
     summary::Summary,
     terminal,
@@ -71,7 +71,7 @@ pub(crate) async fn run(args: SyncArgs) -> Result<()> {
     })
     .await?;
     super::say_where_metrics_are(&node.started());
-    let shown = progress::show(node.watched().all, args.json);
+    let shown = progress::show(node.watched().all, HeadFrom::CommandLine, args.json);
     let started = moorline_kit::now();
     let done = tokio::select! {
         biased;

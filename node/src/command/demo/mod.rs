@@ -27,7 +27,7 @@ use crate::{
     datadir::DataDir,
     node::{Node, NodeConfig, NodeError},
     observe::Observed,
-    progress,
+    progress::{self, HeadFrom},
     recording::Recorded,
     summary::Summary,
     terminal,
@@ -213,11 +213,13 @@ impl Demo {
         say(self.quiet, "every actor is made to panic, and the node is restarted, in the middle");
         self.started = moorline_kit::now();
         self.consensus.follow(head.hash).await?;
-        let shown = progress::show(self.node()?.watched().all, self.quiet);
+        let shown =
+            progress::show(self.node()?.watched().all, HeadFrom::ConsensusClient, self.quiet);
         self.crash_while_syncing(head).await?;
         drop(shown);
         self.restart_while_syncing(head).await?;
-        let shown = progress::show(self.node()?.watched().all, self.quiet);
+        let shown =
+            progress::show(self.node()?.watched().all, HeadFrom::ConsensusClient, self.quiet);
         self.wait_for(head).await?;
         drop(shown);
         self.synced_in = moorline_kit::now().saturating_duration_since(self.started);
@@ -236,7 +238,8 @@ impl Demo {
                 bail!("the order to crash did not reach the {actor}");
             }
             let ordered = moorline_kit::now();
-            self.wait_until("an actor did not come back", |seen| seen.total_restarts() > before).await?;
+            self.wait_until("an actor did not come back", |seen| seen.total_restarts() > before)
+                .await?;
             let took = moorline_kit::now().saturating_duration_since(ordered).as_millis();
             say(self.quiet, &format!("the {actor} panicked, and was rebuilt in {took} ms"));
             let when = if while_syncing { " in the middle of the sync" } else { "" };
