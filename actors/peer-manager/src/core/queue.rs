@@ -8,7 +8,7 @@ use std::{
 
 use moorline_messages::{FetchRequest, Priority, RequestId};
 
-use super::after;
+use super::{after, score::Kind};
 
 /// Most requests that wait; one more is answered at once with `NoPeer`.
 pub(crate) const QUEUED_REQUESTS_MAX: usize = 4_096;
@@ -18,8 +18,9 @@ const BUDGET_MAX: Duration = Duration::from_secs(3_600);
 /// request that nobody can serve from running in a circle as fast as the machine allows.
 const LAST_RESORT_WAIT: Duration = Duration::from_millis(100);
 
-/// Who waits first: by class, then by arrival.
-pub(crate) type Place = (Priority, u64);
+/// Who waits first: by class, then by turn, then by arrival. In each class headers and bodies take
+/// turns, so that neither has to wait until the other ends, however few the peers.
+pub(crate) type Place = (Priority, u64, u64);
 
 #[derive(Clone, Debug)]
 pub(crate) struct Queued {
@@ -42,6 +43,10 @@ pub(crate) struct Queue {
     waiting: BTreeMap<Place, Queued>,
     places: BTreeMap<RequestId, Place>,
     arrivals: u64,
+    /// The last turn given to each kind of a class.
+    turns: BTreeMap<(Priority, Kind), u64>,
+    /// The turn of a class that was served last.
+    served: BTreeMap<Priority, u64>,
 }
 
 impl Queue {
@@ -52,12 +57,20 @@ impl Queue {
         }
         self.arrivals = self.arrivals.saturating_add(1);
         let budget = Duration::from_millis(request.budget_ms).min(BUDGET_MAX);
-        let place = (request.priority, self.arrivals);
+        let place = (request.priority, self.turn(&request), self.arrivals);
         self.places.insert(request.id, place);
         let last_resort_at = (!request.avoid.is_empty()).then(|| after(now, LAST_RESORT_WAIT));
         let queued = Queued { deadline: after(now, budget), last_resort_at, request };
         self.waiting.insert(place, queued);
         Ok(())
+    }
+
+    /// The next turn of its kind; one that has none waiting goes on where the others are.
+    fn turn(&mut self, request: &FetchRequest) -> u64 {
+        let served = self.served.get(&request.priority).copied().unwrap_or(0);
+        let last = self.turns.entry((request.priority, Kind::of(&request.items))).or_default();
+        *last = last.saturating_add(1).max(served);
+        *last
     }
 
     pub(crate) fn contains(&self, id: RequestId) -> bool {
@@ -96,6 +109,9 @@ impl Queue {
     pub(crate) fn take(&mut self, place: Place) -> Option<Queued> {
         let queued = self.waiting.remove(&place)?;
         self.places.remove(&queued.request.id);
+        let (class, turn, _) = place;
+        let served = self.served.entry(class).or_default();
+        *served = turn.max(*served);
         Some(queued)
     }
 

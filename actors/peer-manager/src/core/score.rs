@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use moorline_messages::FetchItems;
 
 /// What a peer's speed is measured for, each by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Headers,
     Bodies,

@@ -373,3 +373,29 @@ fn the_tip_does_not_wait_for_a_faster_peer_that_has_too_much_to_do() {
     rig.fetch_tip(bodies(9..=9));
     rig.expect_asked(BERT);
 }
+
+#[test]
+fn headers_and_bodies_take_turns_whichever_were_asked_for_first() {
+    let mut rig = Rig::new();
+    rig.peer_connects(ANNA);
+    let mut out: Vec<Asked> = Vec::new();
+    for at in 0..12 {
+        rig.fetch(bodies(at * 10..=at * 10 + 9));
+    }
+    for at in 1..=8 {
+        rig.fetch(headers(at * 1_000, 9));
+    }
+    while let Some(Effect::Command(SessionCommand::Fetch { .. })) = rig.seen.front() {
+        out.push(rig.expect_asked(ANNA));
+    }
+    let mut kinds = String::new();
+    for _ in 0..16 {
+        let asked = out.remove(0);
+        rig.answers_after(10, &asked, 9);
+        rig.expect_answer(asked.id, ANNA);
+        let next = rig.expect_asked(ANNA);
+        kinds.push(if matches!(next.items, FetchItems::Headers { .. }) { 'h' } else { 'b' });
+        out.push(next);
+    }
+    assert_eq!(kinds, "hbhbhbhbhbhbhbhb");
+}
