@@ -254,13 +254,22 @@ fn add(before: ProgressReport, now: ProgressReport) -> ProgressReport {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
 mod tests {
     use super::*;
 
     #[tokio::test]
     async fn a_downloader_that_counts_from_zero_again_takes_nothing_off_the_totals() {
         let (reporters, mut watched) = start(&Tracer::OFF, Budget::default());
-        let report = |blocks| ProgressReport { blocks, ..ProgressReport::default() };
+        let report = |blocks| ProgressReport {
+            headers: blocks + 1,
+            blocks,
+            bytes: blocks + 2,
+            refetched: blocks + 3,
+            evicted: blocks + 4,
+            in_flight: blocks,
+            ..ProgressReport::default()
+        };
         let restarted = Lifecycle::Restarted { actor: ActorName::Downloader, incarnation: 1 };
         reporters.progress.tell(report(10)).unwrap();
         reporters.lifecycle.tell(restarted).unwrap();
@@ -268,6 +277,16 @@ mod tests {
         // it has passed the old count by the time it is heard of again
         reporters.progress.tell(report(25)).unwrap();
         let seen = watched.all.wait_for(|seen| seen.progress.blocks >= 25).await.unwrap();
-        assert_eq!(seen.progress.blocks, 35);
+        let expected = ProgressReport {
+            headers: 37,
+            blocks: 35,
+            bytes: 39,
+            refetched: 41,
+            evicted: 43,
+            in_flight: 25,
+            ..ProgressReport::default()
+        };
+        assert_eq!(seen.progress, expected);
+        assert_eq!(seen.restarts, BTreeMap::from([(ActorName::Downloader, 1)]));
     }
 }

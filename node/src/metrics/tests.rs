@@ -312,7 +312,9 @@ async fn nothing_but_a_plain_get_of_the_one_path_is_answered() {
 
 #[tokio::test]
 async fn clients_that_never_finish_keep_nobody_out_for_long() {
-    let rig = Rig::patient_for(busy(), Duration::from_millis(300)).await;
+    let patience = Duration::from_millis(300);
+    let rig = Rig::patient_for(busy(), patience).await;
+    let begun = moorline_kit::now();
     let mut slow = Vec::new();
     for _ in 0..40 {
         let mut stream = rig.connect().await;
@@ -320,6 +322,7 @@ async fn clients_that_never_finish_keep_nobody_out_for_long() {
         slow.push(stream);
     }
     rig.scrape().await.expect("moorline_tip_block", 16.0);
+    assert!(begun.elapsed() >= patience * 2, "only so many are served at a time");
     for stream in slow {
         assert_eq!(rest_of(stream).await, "");
     }
