@@ -375,3 +375,62 @@ fn default_datadir(chain: &str) -> Result<PathBuf> {
     let name = Path::new(chain).file_stem().unwrap_or_default();
     Ok(base.join("moorline").join(name))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command, ConfigCommand};
+
+    /// What these flags come to, with this file.
+    fn settings(file: &str, flags: &[&str]) -> Result<Settings> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("moorline.toml");
+        fs::write(&path, file).unwrap();
+        let words = ["moorline", "config", "show", "--datadir", "x", "--config"];
+        let words = words.into_iter().chain(path.to_str()).chain(flags.iter().copied());
+        match Cli::try_parse_from(words)?.command {
+            Command::Config(ConfigCommand::Show(args)) => Settings::of_node(&args),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn budgets_come_from_flags_then_the_file_then_the_default_and_reach_the_downloader() {
+        let file = "[download]\nin-flight-bytes = 3145728\nbuffer-bytes = \"2MiB\"\n";
+        let flags = ["--download.in-flight-bytes", "5MiB", "--download.queue-items", "7"];
+        let usual = Budget::default();
+        assert_eq!(settings("", &[]).unwrap().download.budget(), usual);
+        let expected = Budget { in_flight_bytes: 3 << 20, buffer_bytes: 2 << 20, ..usual };
+        assert_eq!(settings(file, &[]).unwrap().download.budget(), expected);
+        let expected = Budget { in_flight_bytes: 5 << 20, queue_items: 7, ..expected };
+        assert_eq!(settings(file, &flags).unwrap().download.budget(), expected);
+    }
+
+    #[test]
+    fn metrics_are_off_unless_a_port_is_given_and_local_unless_an_address_is() {
+        let listen = |file: &str, flags: &[&str]| settings(file, flags).unwrap().metrics.listen();
+        assert_eq!(listen("[metrics]\naddr = \"192.0.2.1\"\n", &[]), None);
+        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 9_100));
+        assert_eq!(listen("[metrics]\nport = 9100\n", &[]), Some(local));
+        let flags = ["--metrics.addr", "192.0.2.1", "--metrics.port", "0"];
+        let elsewhere = Some(SocketAddr::from(([192, 0, 2, 1], 0)));
+        assert_eq!(listen("[metrics]\nport = 9100\n", &flags), elsewhere);
+    }
+
+    #[test]
+    fn what_is_no_budget_is_refused_in_the_file_with_its_line() {
+        for (line, why) in [
+            ("buffer-bytes = 0", "a budget is at least 1MiB"),
+            ("in-flight-bytes = -1", "a budget is not negative"),
+            ("buffer-bytes = \"64MB\"", "expected bytes, or KiB, MiB or GiB, as in 64MiB"),
+            ("queue-items = 0", "a nonzero usize"),
+        ] {
+            let error = settings(&format!("[download]\n{line}\n"), &[]).unwrap_err();
+            assert!(crate::failure::is_misuse(&error), "{line}");
+            let text = crate::failure::sentence(&error);
+            assert!(text.contains("near line 2") && text.contains(why), "{text}");
+        }
+    }
+}
