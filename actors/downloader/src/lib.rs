@@ -13,18 +13,19 @@
 //! | out | to |
 //! |---|---|
 //! | [`DownloadOutcome`](moorline_messages::DownloadOutcome) | the tree |
-//! | [`FetchRequest`](moorline_messages::FetchRequest), [`PeerReport`](moorline_messages::PeerReport) | the peer manager |
+//! | [`FetchRequest`](moorline_messages::FetchRequest), [`FetchCommand`](moorline_messages::FetchCommand), [`PeerReport`](moorline_messages::PeerReport) | the peer manager |
 //! | [`StoreRequest`](moorline_messages::StoreRequest) | the store |
 //! | [`ProgressReport`](moorline_messages::ProgressReport) | whoever watches |
 //!
 //! Invariants:
 //! - A header is used only once it hash-links to a hash that the tree named. A body is used only once
 //!   its roots are those of such a header. Position in an answer means nothing.
-//! - No body is asked for before its header is proved and on disk, and none is asked for twice at the
-//!   same time, whichever downloads want it.
+//! - No body is asked for before its header is proved and on disk. No body, and no header whose height is
+//!   known, is asked for twice at the same time, whichever downloads want it.
 //! - Blocks are delivered ascending, each once per request, and only when they are on disk.
-//! - What is in flight, and what is proved but not yet on disk, stays within [`Budget::buffer_bytes`];
-//!   headers are in memory for a bounded number of spans, however long the chain.
+//! - What is in flight, what is on its way to the disk and what is queued each stay within the
+//!   [`Budget`], however long the chain. What nobody wants any more is taken back.
+//! - When nothing comes for a while it says why: [`Stall`](moorline_messages::Stall).
 //!
 //! A restart loses what was in flight and nothing else: proved headers lie in the store as spans, and
 //! bodies beside them. The tree asks again, and the store says what is there.

@@ -117,6 +117,12 @@ impl DownloaderCore {
     }
 
     pub(super) fn report_progress(&mut self, now: Instant, woken: bool, effects: &mut Vec<Effect>) {
+        let headers = self.chains.iter().map(|chain| chain.descent.remaining());
+        let remaining_headers: u64 = headers.sum();
+        // whoever times the headers hears at once that they are asked for, and that all are proved
+        if (remaining_headers == 0) != (self.told.remaining_headers == 0) {
+            self.tell_at = Some(now);
+        }
         match self.tell_at {
             None if woken => return,
             None => self.tell_at = Some(later(now, PROGRESS_EVERY)),
@@ -126,8 +132,7 @@ impl DownloaderCore {
         if self.tell_at.is_some() {
             return;
         }
-        let headers = self.chains.iter().map(|chain| chain.descent.remaining());
-        self.progress.remaining_headers = headers.sum();
+        self.progress.remaining_headers = remaining_headers;
         self.progress.remaining_blocks = self.chains.iter().map(Chain::remaining).sum();
         self.progress.highest = self.chains.iter().map(Chain::highest).max().unwrap_or(0);
         self.progress.in_flight = self.out.len() as u64;
