@@ -151,3 +151,19 @@ fn after_a_crash_it_loads_again_and_ids_of_the_dead_mean_nothing() {
         ));
     });
 }
+
+#[test]
+fn what_was_asked_for_a_cancelled_order_is_taken_back() {
+    paused(async {
+        let mut rig = downloader();
+        let blocks = chain(spec().genesis(), 3, 0);
+        rig.load().await;
+        rig.want(1, head(&blocks));
+        rig.find_nothing().await;
+        let fetch = rig.fetches.expect_message().await;
+        let cancel = DownloadRequest::Cancel { id: RequestId(1) };
+        rig.tree.tell(TreeEvent::Download(cancel)).unwrap();
+        let taken_back = FetchCommand::Cancel { ids: vec![fetch.id] };
+        assert_eq!(rig.commands.expect_message().await, taken_back);
+    });
+}
