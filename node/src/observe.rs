@@ -176,7 +176,14 @@ async fn gather(
                     }
                     totals.begin_anew();
                 }
-                all.send_modify(|seen| note(seen, news, &mut totals));
+                // what the node is about is told together with the report that says so
+                let of_the_tree = matches!(news, News::Tree(_));
+                all.send_modify(|seen| {
+                    note(seen, news, &mut totals);
+                    if of_the_tree {
+                        seen.pace = meter.look(moorline_kit::now(), seen);
+                    }
+                });
             }
         }
         let seen = all.borrow();
@@ -256,7 +263,47 @@ fn add(before: ProgressReport, now: ProgressReport) -> ProgressReport {
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects)]
 mod tests {
+    use moorline_messages::{BlockNumHash, TreeTarget};
+
     use super::*;
+    use crate::pace::Phase;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_named_head_and_the_rates_are_seen_wherever_they_are_told() {
+        let (reporters, mut watched) = start(&Tracer::OFF, Budget::default());
+        let target = TreeTarget { hash: alloy_primitives::B256::ZERO, number: Some(1_000) };
+        let tree = TreeReport {
+            tip: BlockNumHash::default(),
+            target: Some(target),
+            synced: false,
+            invalid: false,
+            trouble: None,
+        };
+        reporters.tree.tell(tree).unwrap();
+        let seen = watched.all.wait_for(|seen| seen.tree.is_some()).await.unwrap().clone();
+        assert_eq!(seen.pace.phase, Phase::Syncing, "never one without the other");
+        for second in 1..=4_u64 {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            let progress = ProgressReport {
+                headers: 100 * second,
+                blocks: 100 * second,
+                remaining_headers: 1_000 - 100 * second,
+                remaining_blocks: 1_000 - 100 * second,
+                ..ProgressReport::default()
+            };
+            reporters.progress.tell(progress).unwrap();
+        }
+        tokio::time::sleep(LOOK_EVERY * 2).await;
+        let pace = watched.all.borrow().pace;
+        let told = *watched.sync.borrow();
+        assert_eq!(pace.percent, 40.0);
+        assert!((80.0..=100.0).contains(&pace.blocks_per_s), "{pace:?}");
+        assert!(told.syncing);
+        assert_eq!(told.detail.percent, pace.percent);
+        assert!((told.detail.blocks_per_second - pace.blocks_per_s).abs() < 0.1);
+        assert_eq!(told.detail.eta_seconds, pace.eta.map(|left| left.as_secs()));
+        assert!(told.detail.eta_seconds.is_some());
+    }
 
     #[tokio::test]
     async fn a_downloader_that_counts_from_zero_again_takes_nothing_off_the_totals() {

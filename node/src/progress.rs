@@ -136,7 +136,7 @@ fn heading(seen: &Observed) -> [String; 2] {
     let outlook = match (pace.stalled, pace.eta) {
         (Some(why), _) => format!("nothing for {}: {why}", short(pace.idle)),
         (None, _) if pace.idle >= IDLE_AFTER => format!("nothing for {}", short(pace.idle)),
-        (None, Some(left)) => format!("{} left", short(left)),
+        (None, Some(left)) => format!("{} left", short(left.max(Duration::from_secs(1)))),
         (None, None) => "no estimate yet".to_owned(),
     };
     // what is not whole is not rounded to it
