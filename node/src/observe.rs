@@ -1,6 +1,6 @@
 //! What the actors say of themselves, gathered for whoever watches.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use moorline_downloader::Budget;
 use moorline_kit::{GaveUp, Inbox, Limit, Port, Tracer};
@@ -26,6 +26,8 @@ pub struct Observed {
     pub tree: Option<TreeReport>,
     /// Of the downloader.
     pub progress: ProgressReport,
+    /// When the last header that was missing was proved; `None` while any is missing.
+    pub headers_proved_at: Option<Instant>,
     /// Of the peer manager.
     pub peers: PeersReport,
     /// How far a sync has come and how fast, worked out of these a few times a second.
@@ -57,6 +59,14 @@ impl Observed {
     /// How often actors were rebuilt since the node started, all of them together.
     pub fn total_restarts(&self) -> u32 {
         self.restarts.values().fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
+    fn time_headers(&mut self, report: &ProgressReport) {
+        if report.remaining_headers > 0 {
+            self.headers_proved_at = None;
+        } else if self.progress.remaining_headers > 0 {
+            self.headers_proved_at = Some(moorline_kit::now());
+        }
     }
 }
 
@@ -205,7 +215,10 @@ fn note(seen: &mut Observed, news: News, totals: &mut Totals) {
         }
         News::Tree(report) => seen.tree = Some(report),
         News::Peers(report) => seen.peers = report,
-        News::Progress(report) => seen.progress = totals.with(report),
+        News::Progress(report) => {
+            seen.time_headers(&report);
+            seen.progress = totals.with(report);
+        }
         News::DialFailure(failure) => seen.dial_failure = Some(*failure),
     }
 }
@@ -335,5 +348,21 @@ mod tests {
         };
         assert_eq!(seen.progress, expected);
         assert_eq!(seen.restarts, BTreeMap::from([(ActorName::Downloader, 1)]));
+    }
+    #[test]
+    fn headers_are_proved_when_the_last_of_them_is() {
+        let (mut seen, mut totals) = (Observed::default(), Totals::default());
+        let mut proved_after = |remaining_headers| {
+            let report = ProgressReport { remaining_headers, ..ProgressReport::default() };
+            note(&mut seen, News::Progress(report), &mut totals);
+            seen.headers_proved_at
+        };
+        assert_eq!(proved_after(0), None, "none was missing");
+        assert_eq!(proved_after(1), None);
+        assert!(proved_after(0).is_some());
+        assert_eq!(proved_after(99), None, "those under the head are missing");
+        let all = proved_after(0);
+        assert!(all.is_some());
+        assert_eq!(proved_after(0), all, "the bodies take longer");
     }
 }

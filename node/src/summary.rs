@@ -24,7 +24,12 @@ pub(crate) struct Summary {
     /// Bytes of headers and bodies proved by this run.
     pub(crate) bytes: u64,
     pub(crate) elapsed_ms: u64,
+    /// Until the last header was proved, where any was missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) headers_elapsed_ms: Option<u64>,
     pub(crate) peak_rss_bytes: u64,
+    /// Bytes that this process sent to the disk.
+    pub(crate) written_bytes: u64,
     /// Peers connected at the end.
     pub(crate) peers: u64,
     /// Actors rebuilt after a panic.
@@ -67,7 +72,9 @@ impl Summary {
             blocks_per_s: per_second(seen.progress.blocks),
             bytes: seen.progress.bytes,
             elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+            headers_elapsed_ms: None,
             peak_rss_bytes: peak_rss_bytes(),
+            written_bytes: written_bytes(),
             peers: peers as u64,
             restarts: seen.total_restarts(),
             datadir: Some(datadir.to_owned()),
@@ -100,4 +107,11 @@ pub(crate) fn peak_rss_bytes() -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
     kib.unwrap_or(0).saturating_mul(1024)
+}
+
+/// What this process sent to the disk, as Linux counts it; zero elsewhere.
+fn written_bytes() -> u64 {
+    let counts = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
+    let line = counts.lines().find_map(|line| line.strip_prefix("write_bytes:"));
+    line.and_then(|rest| rest.trim().parse().ok()).unwrap_or(0)
 }

@@ -87,8 +87,13 @@ pub(crate) async fn run(args: SyncArgs) -> Result<()> {
     let head = done?;
     let first = earliest(&store)?;
     let mut summary = Summary::new(&seen, head, first, peers, elapsed, datadir.path());
+    summary.headers_elapsed_ms = seen.headers_proved_at.map(|at| millis(at, started));
     summary.trace = settings.trace.dir;
     tell(&summary, args.json)
+}
+
+fn millis(at: Instant, since: Instant) -> u64 {
+    u64::try_from(at.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX)
 }
 
 fn tell(summary: &Summary, json: bool) -> Result<()> {
