@@ -42,8 +42,8 @@ pub struct Pace {
     /// What the node is about.
     pub phase: Phase,
     /// Of the work that lay before this process when it last began to sync, how much is done. A
-    /// header to prove and a body to put on disk count the same, so it moves from the first header
-    /// to the last body. It never falls while the target stays the same, is zero until the target's
+    /// body to put on disk counts nine times a header to prove, so it moves from the first header to
+    /// the last body. It never falls while the target stays the same, is zero until the target's
     /// height is known, and 100 only when the tip is the target and on disk.
     pub percent: f64,
     /// Headers proved in a second.
@@ -93,8 +93,13 @@ impl Totals {
     }
 
     const fn work(self) -> u64 {
-        self.headers.saturating_add(self.blocks)
+        work(self.headers, self.blocks)
     }
+}
+
+/// A block's body is most of what it takes: nine times its header.
+const fn work(headers: u64, blocks: u64) -> u64 {
+    headers.saturating_add(blocks.saturating_mul(9))
 }
 
 impl Meter {
@@ -186,9 +191,12 @@ impl Meter {
         }
         let done = totals.work().saturating_sub(self.done_before);
         let progress = &seen.progress;
-        let left = match progress.remaining_headers.saturating_add(progress.remaining_blocks) {
+        let left = match work(progress.remaining_headers, progress.remaining_blocks) {
             // the downloader was not asked yet, or the tree still takes what came
-            0 => number.saturating_sub(seen.tip()).saturating_mul(2),
+            0 => {
+                let above = number.saturating_sub(seen.tip());
+                work(above, above)
+            }
             left => left,
         };
         let all = done.saturating_add(left).max(1);
@@ -290,7 +298,7 @@ mod tests {
             assert!(pace.percent > last, "{headers} headers: {} after {last}", pace.percent);
             last = pace.percent;
         }
-        assert_eq!(last, 50.0);
+        assert_eq!(last, 10.0);
         for blocks in 1..100 {
             let pace = rig.then((100, 0), (blocks, 100 - blocks));
             assert!(pace.percent > last, "{blocks} blocks: {} after {last}", pace.percent);
@@ -311,7 +319,7 @@ mod tests {
         let mut rig = Rig::targeting(None);
         assert_eq!(rig.then((1, 0), (0, 1)).percent, 0.0, "how far it is is not known yet");
         rig.target(1, Some(100));
-        assert_eq!(rig.then((25, 75), (25, 75)).percent, 25.0);
+        assert_eq!(rig.then((25, 75), (25, 75)).percent, 5.0);
         if let Some(tree) = &mut rig.seen.tree {
             tree.synced = true;
         }

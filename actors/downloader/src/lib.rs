@@ -20,8 +20,8 @@
 //! Invariants:
 //! - A header is used only once it hash-links to a hash that the tree named. A body is used only once
 //!   its roots are those of such a header. Position in an answer means nothing.
-//! - No body is asked for before its header is proved and on disk. No body, and no header whose height is
-//!   known, is asked for twice at the same time, whichever downloads want it.
+//! - No body is asked for before its header is proved. No body, and no header whose height is known, is
+//!   asked for twice at the same time, whichever downloads want it.
 //! - Blocks are delivered ascending, each once per request, and only when they are on disk.
 //! - What is in flight, what is on its way to the disk and what is queued each stay within the
 //!   [`Budget`], however long the chain. What nobody wants any more is taken back.

@@ -21,12 +21,10 @@ const KEPT_FOR_DELIVERY_MAX: usize = 4;
 /// What is known of the blocks of one span.
 #[derive(Debug)]
 enum Blocks {
-    /// Headers are on their way to the disk.
-    Writing,
-    /// Headers lie in the store; nobody looked which bodies do.
+    /// Nobody looked which bodies are in the store.
     Closed,
-    /// The store is asked for headers, and for which bodies it has.
-    Opening,
+    /// The store is asked which bodies it has, and for the headers if they are not here.
+    Opening(Option<Vec<Arc<SealedHeader>>>),
     /// These bodies are missing.
     Open { headers: Vec<Arc<SealedHeader>>, missing: BTreeSet<BlockNumHash> },
     /// All is on disk. The headers are kept at hand if they are about to be delivered.
@@ -41,6 +39,8 @@ struct Run {
     span: Span,
     /// The lowest block of it that is wanted.
     lowest: u64,
+    /// Its headers are on disk.
+    is_written: bool,
     blocks: Blocks,
 }
 
@@ -134,21 +134,31 @@ impl Chain {
         }
     }
 
-    /// Adds headers that are on their way to the disk.
-    pub(super) fn add_written(&mut self, span: Span) {
-        self.add_run(span, Blocks::Writing);
+    /// Adds headers that are on their way to the disk. With `look`, a question to the store is under way
+    /// which of their bodies it has.
+    pub(super) fn add_written(
+        &mut self,
+        span: Span,
+        look: Option<(RequestId, Vec<Arc<SealedHeader>>)>,
+    ) {
         self.writing.insert(span.top.number, span.top.hash);
+        let Some((id, headers)) = look else {
+            return self.add_run(span, false, Blocks::Closed);
+        };
+        self.walks.insert(id, span.top.number);
+        self.open_blocks = self.open_blocks.saturating_add(headers.len() as u64);
+        self.add_run(span, false, Blocks::Opening(Some(headers)));
     }
 
     /// Adds headers that lie in the store.
     pub(super) fn add_stored(&mut self, span: Span) {
-        self.add_run(span, Blocks::Closed);
+        self.add_run(span, true, Blocks::Closed);
         self.closed.insert(span.top.number);
     }
 
-    fn add_run(&mut self, span: Span, blocks: Blocks) {
+    fn add_run(&mut self, span: Span, is_written: bool, blocks: Blocks) {
         let lowest = span.bottom.number.max(self.descent.floor().unwrap_or(0));
-        let run = Run { span, lowest, blocks };
+        let run = Run { span, lowest, is_written, blocks };
         self.known = self.known.saturating_add(run.len());
         self.runs.push_back(run);
     }
@@ -218,7 +228,7 @@ impl Chain {
         let top = next?;
         let at = self.position(top);
         let run = self.runs.get_mut(at)?;
-        run.blocks = Blocks::Opening;
+        run.blocks = Blocks::Opening(None);
         self.open_blocks = self.open_blocks.saturating_add(run.len());
         self.walks.insert(walk, top);
         Some((run.span.top, run.len()))
@@ -237,10 +247,10 @@ impl Chain {
         }
         let at = self.position(span.top.number);
         let Some(run) = self.runs.get_mut(at).filter(|run| run.span == *span) else { return };
-        if matches!(run.blocks, Blocks::Writing) {
-            run.blocks = Blocks::Closed;
+        if !run.is_written && matches!(run.blocks, Blocks::Closed) {
             self.closed.insert(span.top.number);
         }
+        run.is_written = true;
     }
 
     /// The highest block of the run that this walk looks into.
@@ -249,8 +259,27 @@ impl Chain {
         self.runs.get(at).map(|run| run.span.top.hash)
     }
 
-    /// The store's answer to `Opening` or `Reading`. Returns the headers whose bodies are to be
-    /// fetched, or `None` if the store knows less than it said.
+    /// What the store found of a run's blocks, each by its hash. Returns the headers whose bodies are
+    /// to be fetched.
+    pub(super) fn looked(
+        &mut self,
+        look: RequestId,
+        found: Vec<Option<FoundBlock>>,
+    ) -> Option<Vec<Arc<SealedHeader>>> {
+        let at = self.position(*self.walks.get(&look)?);
+        let run = self.runs.get_mut(at)?;
+        let Blocks::Opening(headers) = &mut run.blocks else { return None };
+        let headers = headers.take()?;
+        let has_body = found.into_iter().map(|found| found.is_some_and(|found| found.has_body));
+        let found = headers
+            .into_iter()
+            .zip(has_body.chain(std::iter::repeat(false)))
+            .map(|(header, has_body)| FoundBlock { header, has_body });
+        self.opened(look, found.collect())
+    }
+
+    /// The store's answer to a walk. Returns the headers whose bodies are to be fetched, or `None` if
+    /// the store knows less than it said.
     pub(super) fn opened(
         &mut self,
         walk: RequestId,
@@ -266,7 +295,7 @@ impl Chain {
         let wanted: Vec<_> =
             found.iter().filter(|f| !f.has_body).map(|f| Arc::clone(&f.header)).collect();
         let headers: Vec<_> = found.into_iter().map(|f| f.header).collect();
-        if matches!(run.blocks, Blocks::Opening) {
+        if matches!(run.blocks, Blocks::Opening(_)) {
             let here = run.len().saturating_sub(wanted.len() as u64);
             self.stored = self.stored.saturating_add(here);
             if wanted.is_empty() {
@@ -312,7 +341,8 @@ impl Chain {
         if !self.descent.is_done() {
             return None;
         }
-        self.runs.back_mut().filter(|run| matches!(run.blocks, Blocks::Complete(_)))
+        let is_whole = |run: &&mut Run| run.is_written && matches!(run.blocks, Blocks::Complete(_));
+        self.runs.back_mut().filter(is_whole)
     }
 
     /// Takes the lowest span out for delivery, ascending.

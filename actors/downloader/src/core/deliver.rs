@@ -10,7 +10,7 @@ use super::{DownloaderCore, Effect, chain::Chain, descent::Step};
 
 impl DownloaderCore {
     /// Moves every download's frontier as far down as what is here allows.
-    pub(super) fn advance(&mut self, effects: &mut Vec<Effect>) {
+    pub(super) fn advance(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let mut judgements = Vec::new();
         let mut failed = Vec::new();
         for at in 0..self.chains.len() {
@@ -19,7 +19,7 @@ impl DownloaderCore {
                 match chain.descent.advance(&self.spans, &mut judgements) {
                     Ok(Some(Step::Linked(headers))) => {
                         self.watchdog.moves(true);
-                        self.keep(id, &headers);
+                        self.keep(now, id, headers, effects);
                     }
                     Ok(Some(Step::Adopted(span))) => {
                         self.watchdog.moves(true);

@@ -169,7 +169,7 @@ impl DownloaderCore {
             }
         }
         if !self.is_loading() {
-            self.advance(effects);
+            self.advance(now, effects);
             self.deliver(now, effects);
             self.open_runs(now, effects);
             self.fetch(now, effects);

@@ -127,6 +127,15 @@ impl DownloaderCore {
         effects: &mut Vec<Effect>,
     ) {
         self.reads.remove(&request);
+        let looked = self.chains.iter_mut().find(|chain| chain.walked_from(request).is_some());
+        if let Some(chain) = looked {
+            let urgent = chain.is_tip();
+            if let Some(wanted) = chain.looked(request, blocks) {
+                self.watchdog.moves(true);
+                self.want_bodies(&wanted, urgent, effects);
+            }
+            return;
+        }
         let found = blocks.into_iter().flatten().map(|found| found.header).collect();
         self.on_search(now, request, found, effects);
     }
@@ -220,12 +229,12 @@ impl DownloaderCore {
                 let walk = next.0.filter(|_| !done && !next_in_span(next.1));
                 let Some(number) = walk else {
                     chain.search = Search::Peers;
-                    return self.keep(id, &headers);
+                    return self.keep(now, id, headers, effects);
                 };
                 let walk = self.ids.take();
                 chain.search = Search::Store(walk);
                 let limit = chain.descent.remaining().min(FetchItems::MAX_HEADERS);
-                self.keep(id, &headers);
+                self.keep(now, id, headers, effects);
                 let top = BlockNumHash::new(number, next.1);
                 let from = ActorName::Downloader;
                 self.read(now, walk, StoreRequest::Walk { id: walk, from, top, limit }, effects);
@@ -235,8 +244,15 @@ impl DownloaderCore {
         }
     }
 
-    /// Makes a span of headers that were proved, and writes both.
-    pub(super) fn keep(&mut self, chain: RequestId, headers: &[Arc<SealedHeader>]) {
+    /// Makes a span of headers that were proved, and writes both. If there is room in the queue, the
+    /// store is asked meanwhile which of their bodies it has: the consensus client delivers some.
+    pub(super) fn keep(
+        &mut self,
+        now: Instant,
+        chain: RequestId,
+        headers: Vec<Arc<SealedHeader>>,
+        effects: &mut Vec<Effect>,
+    ) {
         let (Some(first), Some(last)) = (headers.first(), headers.last()) else { return };
         let span = Span {
             top: BlockNumHash::of(first),
@@ -245,24 +261,35 @@ impl DownloaderCore {
         };
         let bytes: usize = headers.iter().map(|header| header.weight_bytes()).sum();
         self.progress.bytes = self.progress.bytes.saturating_add(bytes as u64);
-        self.writer.headers(headers, span);
-        if let Some(chain) = self.chains.iter_mut().find(|other| other.id == chain) {
-            chain.add_written(span);
+        self.writer.headers(&headers, span);
+        let has_room = self.may_open(span.len());
+        let id = self.ids.take();
+        let hashes: Vec<_> = headers.iter().map(|header| header.hash()).collect();
+        let Some(chain) = self.chains.iter_mut().find(|other| other.id == chain) else { return };
+        if !has_room && !chain.is_tip() {
+            return chain.add_written(span, None);
         }
+        chain.add_written(span, Some((id, headers)));
+        let from = ActorName::Downloader;
+        self.read(now, id, StoreRequest::Find { id, from, hashes }, effects);
+    }
+
+    /// Whether so many blocks more may be looked into. What does not fit at all is looked into when
+    /// nothing else is.
+    fn may_open(&self, blocks: u64) -> bool {
+        let open: u64 = self.chains.iter().map(Chain::open_blocks).sum();
+        open == 0 || open.saturating_add(blocks) <= self.budget.queue_items as u64
     }
 
     /// Looks into stored spans, as many as memory allows.
     pub(super) fn open_runs(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         for at in 0..self.chains.len() {
             loop {
-                let open: u64 = self.chains.iter().map(Chain::open_blocks).sum();
+                let has_room = self.may_open(FetchItems::MAX_HEADERS);
                 let Some(chain) = self.chains.get_mut(at).filter(|chain| chain.has_closed()) else {
                     break;
                 };
-                // a span that does not fit is looked into when nothing else is
-                let next = open.saturating_add(FetchItems::MAX_HEADERS);
-                let fits = open == 0 || next <= self.budget.queue_items as u64;
-                if !fits && !chain.is_tip() {
+                if !has_room && !chain.is_tip() {
                     return;
                 }
                 let id = self.ids.take();

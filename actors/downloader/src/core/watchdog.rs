@@ -19,7 +19,8 @@ pub(super) struct Watchdog {
     moved_at: Option<Instant>,
     stalled: Option<Stall>,
     look_at: Option<Instant>,
-    no_peer: u32,
+    /// The last fetch that failed found nobody to ask.
+    no_peer: bool,
     no_answer: u32,
     lacking: u32,
     lies: u32,
@@ -33,6 +34,7 @@ impl Watchdog {
 
     /// Somebody answered, and this is what it was worth.
     pub(super) fn judged(&mut self, conduct: Conduct) {
+        self.no_peer = false;
         let count = match conduct {
             // what is worth something moves the download
             Conduct::Served => return,
@@ -47,24 +49,23 @@ impl Watchdog {
 
     /// A fetch brought nothing.
     pub(super) fn failed(&mut self, error: FetchError) {
-        let count = match error {
-            FetchError::NoPeer => &mut self.no_peer,
-            FetchError::TimedOut | FetchError::Disconnected => &mut self.no_answer,
-        };
-        *count = count.saturating_add(1);
+        self.no_peer = error == FetchError::NoPeer;
+        self.no_answer = self.no_answer.saturating_add(u32::from(!self.no_peer));
     }
 
     pub(super) const fn next_wakeup(&self) -> Option<Instant> {
         self.look_at
     }
 
-    /// What peers did most since something last came.
+    /// What peers did most since something last came, if there still are any.
     fn of_peers(&self) -> Stall {
+        if self.no_peer {
+            return Stall::NoPeer;
+        }
         let counts = [
             (self.lies, Stall::Lies),
             (self.lacking, Stall::Lacking),
             (self.no_answer, Stall::NoAnswer),
-            (self.no_peer, Stall::NoPeer),
         ];
         let most = counts.into_iter().rev().max_by_key(|(count, _)| *count);
         match most {

@@ -110,6 +110,24 @@ fn bodies_are_asked_for_while_headers_are_still_coming() {
 }
 
 #[test]
+fn bodies_do_not_wait_until_a_slow_disk_has_their_headers() {
+    let mut rig = Rig::new();
+    let blocks = rig.chain(3);
+    let request = rig.ask_range(head(&blocks), 3);
+    rig.store_answers = false;
+    let (fetch, _, _) = rig.expect_header_fetch();
+    rig.headers(fetch, peer(1), &[&blocks[2], &blocks[1], &blocks[0]]);
+    rig.answer_reads();
+    let (fetch, _) = rig.expect_body_fetch();
+    rig.bodies(fetch, peer(1), &[&blocks[2], &blocks[1], &blocks[0]]);
+    rig.expect_started(request, head(&blocks));
+    rig.expect_silence();
+    rig.store_answers = true;
+    rig.answer_store();
+    assert_eq!(rig.delivered(request), hashes(&blocks));
+}
+
+#[test]
 fn a_partial_answer_is_a_prefix_and_the_rest_is_asked_for() {
     let mut rig = Rig::new();
     let blocks = rig.chain(40);

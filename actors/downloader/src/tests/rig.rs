@@ -244,6 +244,19 @@ impl Rig {
         }
     }
 
+    /// The store answers what it can without its disk: it writes nothing.
+    pub(super) fn answer_reads(&mut self) {
+        let (writes, reads) = std::mem::take(&mut self.held)
+            .into_iter()
+            .partition::<VecDeque<_>, _>(|request| matches!(request, StoreRequest::Persist { .. }));
+        self.held = writes;
+        for request in reads {
+            let genesis = Arc::clone(&self.genesis);
+            let outcome = self.store.answer(&genesis, request);
+            self.give(Input::Stored(outcome));
+        }
+    }
+
     /// What the store was asked and has not answered.
     pub(super) fn asked_of_the_store(&self) -> impl Iterator<Item = &StoreRequest> {
         self.held.iter()

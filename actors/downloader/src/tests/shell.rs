@@ -110,6 +110,7 @@ fn an_order_given_before_the_store_has_answered_is_kept() {
                 result: Ok(FetchedItems::Headers(headers)),
             })
             .unwrap();
+        assert!(matches!(rig.store.expect_message().await, StoreRequest::Find { .. }));
         assert!(matches!(rig.store.expect_message().await, StoreRequest::Persist { .. }));
     });
 }

@@ -18,6 +18,9 @@ const BUDGET_MAX: Duration = Duration::from_secs(3_600);
 /// request that nobody can serve from running in a circle as fast as the machine allows.
 const LAST_RESORT_WAIT: Duration = Duration::from_millis(100);
 
+/// Bodies are a few times as many bytes as headers, so they get one turn for this many of those.
+const HEADER_TURNS_PER_BODY_TURN: u64 = 4;
+
 /// Who waits first: by class, then by turn, then by arrival. In each class headers and bodies take
 /// turns, so that neither has to wait until the other ends, however few the peers.
 pub(crate) type Place = (Priority, u64, u64);
@@ -43,7 +46,7 @@ pub(crate) struct Queue {
     waiting: BTreeMap<Place, Queued>,
     places: BTreeMap<RequestId, Place>,
     arrivals: u64,
-    /// The last turn given to each kind of a class.
+    /// The next turn of each kind of a class.
     turns: BTreeMap<(Priority, Kind), u64>,
     /// The turn of a class that was served last.
     served: BTreeMap<Priority, u64>,
@@ -67,10 +70,16 @@ impl Queue {
 
     /// The next turn of its kind; one that has none waiting goes on where the others are.
     fn turn(&mut self, request: &FetchRequest) -> u64 {
+        let kind = Kind::of(&request.items);
         let served = self.served.get(&request.priority).copied().unwrap_or(0);
-        let last = self.turns.entry((request.priority, Kind::of(&request.items))).or_default();
-        *last = last.saturating_add(1).max(served);
-        *last
+        let next = self.turns.entry((request.priority, kind)).or_default();
+        let turn = served.max(*next);
+        let length = match kind {
+            Kind::Headers => 1,
+            Kind::Bodies => HEADER_TURNS_PER_BODY_TURN,
+        };
+        *next = turn.saturating_add(length);
+        turn
     }
 
     pub(crate) fn contains(&self, id: RequestId) -> bool {

@@ -397,5 +397,5 @@ fn headers_and_bodies_take_turns_whichever_were_asked_for_first() {
         kinds.push(if matches!(next.items, FetchItems::Headers { .. }) { 'h' } else { 'b' });
         out.push(next);
     }
-    assert_eq!(kinds, "hbhbhbhbhbhbhbhb");
+    assert_eq!(kinds, "hhhhbhhhhbbbbbbb");
 }
