@@ -319,17 +319,17 @@ mod tests {
         let mut rig = Rig::targeting(None);
         assert_eq!(rig.then((1, 0), (0, 1)).percent, 0.0, "how far it is is not known yet");
         rig.target(1, Some(100));
-        assert_eq!(rig.then((25, 75), (25, 75)).percent, 5.0);
+        assert_eq!(rig.then((25, 75), (25, 75)).percent, 25.0);
         if let Some(tree) = &mut rig.seen.tree {
             tree.synced = true;
         }
         rig.then((100, 0), (100, 0));
         rig.target(2, Some(110));
         assert_eq!(rig.then((100, 10), (100, 10)).percent, 0.0);
-        assert_eq!(rig.then((105, 5), (100, 10)).percent, 25.0);
+        assert_eq!(rig.then((105, 5), (100, 10)).percent, 5.0);
         // another target on the way may be farther than the old one
         rig.target(3, Some(200));
-        assert_eq!(rig.then((105, 95), (100, 100)).percent, 2.5);
+        assert_eq!(rig.then((105, 95), (100, 100)).percent, 0.5);
     }
 
     #[test]
