@@ -12,6 +12,7 @@ mod architecture;
 mod bad_input;
 mod commands;
 mod hostile_peers;
+mod kills;
 mod panics;
 mod restarts;
 mod traces;

@@ -75,6 +75,7 @@ impl Child {
             let text = self.stderr.so_far();
             let line = text.lines().find_map(|line| line.split_once(words));
             if let Some((_, address)) = line {
+                let address = address.split('/').next().unwrap_or_default();
                 return address.trim().parse().expect("an address");
             }
             let running = self.process.try_wait().unwrap().is_none();

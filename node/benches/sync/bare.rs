@@ -191,7 +191,7 @@ impl Bare<'_> {
         let (mut seen_bytes, mut seen) = (0, 0);
         loop {
             while !wanted.is_empty() && out.len() < IN_FLIGHT_REQUESTS {
-                let mean_bytes = if seen == 0 { FIRST_GUESS_BYTES } else { seen_bytes / seen };
+                let mean_bytes = seen_bytes.checked_div(seen).unwrap_or(FIRST_GUESS_BYTES);
                 let most = (ANSWER_BYTES_AIM / mean_bytes).clamp(1, FetchItems::MAX_BODIES);
                 let mut asked = Vec::new();
                 while asked.len() < most

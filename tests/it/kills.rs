@@ -1,0 +1,245 @@
+//! `kill -9` again and again in the course of one sync.
+//!
+//! Each run lives until its peers have given some answers more, a random number of them, and then for
+//! a random part of the time that a peer works on one: so the moments are spread over the whole sync,
+//! and lie anywhere between two answers. What a run had said to be on disk is asked of its metrics just before.
+
+use std::{
+    env,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::Path,
+    str::FromStr,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use moorline_devnet::{Behaviour, Chain, Devnet, Pace, Profile};
+use moorline_store::StoreStats;
+use moorline_tests::{Child, World, peer_args, run};
+
+use crate::MOORLINE;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A peer answers so many requests for bodies at a time, and for so many bodies.
+const IN_FLIGHT_BODIES: u64 = 4 * 128;
+
+/// How a sync is tormented.
+struct Torment {
+    profile: Profile,
+    blocks: u64,
+    peers: u64,
+    /// What a peer works on an answer.
+    work: Duration,
+    kills: u64,
+    seed: u64,
+}
+
+/// What came of it.
+struct Outcome {
+    headers_needed: u64,
+    headers_served: u64,
+    bodies_needed: u64,
+    bodies_served: u64,
+    took: Duration,
+}
+
+/// Random numbers that a seed repeats (xorshift64*).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % limit
+    }
+}
+
+impl Outcome {
+    fn percent_twice(served: u64, needed: u64) -> f64 {
+        served.saturating_sub(needed) as f64 * 100.0 / needed as f64
+    }
+
+    fn headers_twice_percent(&self) -> f64 {
+        Self::percent_twice(self.headers_served, self.headers_needed)
+    }
+
+    fn bodies_twice_percent(&self) -> f64 {
+        Self::percent_twice(self.bodies_served, self.bodies_needed)
+    }
+}
+
+/// What a store held.
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    tip: u64,
+    headers: u64,
+    bodies: u64,
+}
+
+impl Held {
+    fn of(stats: &StoreStats) -> Self {
+        Self { tip: stats.tip.number, headers: stats.headers, bodies: stats.bodies }
+    }
+
+    fn holds(self, other: Self) -> bool {
+        self.tip >= other.tip && self.headers >= other.headers && self.bodies >= other.bodies
+    }
+}
+
+/// What a run says of itself, and this includes of what it wrote since it started.
+fn metrics(addr: SocketAddr) -> String {
+    let mut text = String::new();
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").unwrap();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+fn metric(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+}
+
+struct Tormented {
+    world: World,
+    peers: Devnet,
+    torment: Torment,
+}
+
+impl Tormented {
+    async fn new(torment: Torment) -> Self {
+        let world = World::new(torment.profile, usize::try_from(torment.blocks).unwrap());
+        let chain: Arc<dyn Chain> = world.chain.clone();
+        let pace = Pace { work: torment.work, ..Pace::default() };
+        let mix = (0..torment.peers).map(|_| (Behaviour::Honest, pace));
+        let peers = Devnet::start(chain, Arc::clone(&world.spec), mix).await.unwrap();
+        Self { world, peers, torment }
+    }
+
+    fn served(&self) -> (u64, u64) {
+        let all = self.peers.peers().iter().map(|peer| peer.stats());
+        all.fold((0, 0), |sum, stats| (sum.0 + stats.headers, sum.1 + stats.bodies))
+    }
+
+    fn start(&self) -> Child {
+        let mut words =
+            ["sync", "--json", "--metrics.port", "0", "--chain"].map(str::to_owned).to_vec();
+        words.extend([self.world.genesis(), "--datadir".to_owned(), self.world.arg("copy")]);
+        words.extend(["--head".to_owned(), self.world.head().to_string()]);
+        words.extend(peer_args(&self.peers.records()));
+        Child::start(MOORLINE, &words)
+    }
+
+    /// What is on disk, as whoever opens the store next finds it.
+    fn held(&self) -> Held {
+        Held::of(&self.world.store("copy").stats().unwrap())
+    }
+
+    /// Lets a run fetch so much more, and kills it a moment later.
+    fn kill_after(&self, more: u64, moment: Duration, before: Held) -> Held {
+        let done = || self.served().0 + self.served().1;
+        let wanted = done() + more;
+        let mut node = self.start();
+        let addr = node.address_after("metrics are at http://");
+        let started = moorline_kit::now();
+        while done() < wanted {
+            assert!(started.elapsed() < PATIENCE, "nothing is fetched");
+            thread::sleep(Duration::from_millis(1));
+        }
+        thread::sleep(moment);
+        let said = metrics(addr);
+        let killed = node.kill();
+        assert_eq!(killed.code(), None, "it ended by itself: {}{}", killed.stdout, killed.stderr);
+        let since = |name| metric(&said, name);
+        let said = Held {
+            tip: since("moorline_tip_block"),
+            headers: before.headers + since("moorline_headers_total"),
+            bodies: before.bodies + since("moorline_blocks_total"),
+        };
+        let after = self.held();
+        assert!(after.holds(said) && after.holds(before), "{before:?}, {said:?}, now {after:?}");
+        after
+    }
+
+    fn run(&self) -> Outcome {
+        let Torment { blocks, kills, seed, work, .. } = self.torment;
+        let bodies_needed = self.world.bodies();
+        let mut random = Random(seed.max(1));
+        // some of it is left for the last run, which nobody kills
+        let each = (blocks + bodies_needed) * 8 / 10 / kills;
+        let began = moorline_kit::now();
+        let mut held = Held::default();
+        for _ in 0..kills {
+            let moment = Duration::from_micros(random.below(work.as_micros() as u64 + 1));
+            held = self.kill_after(random.below(2 * each) + 1, moment, held);
+        }
+        let last = self.start().finish();
+        assert_eq!(last.code(), Some(0), "{}", last.stderr);
+        let took = began.elapsed();
+        let (headers_served, bodies_served) = self.served();
+        self.check();
+        Outcome { headers_needed: blocks, headers_served, bodies_needed, bodies_served, took }
+    }
+
+    fn check(&self) {
+        let report = self.world.check("copy");
+        assert!(report.is_sound(), "{report:?}");
+        let (copy, out) = (self.world.arg("copy"), self.world.arg("out.rlp"));
+        let exported = run(MOORLINE, &["chain", "export", "--datadir", &copy, &out]);
+        assert_eq!(exported.code(), Some(0), "{}", exported.stderr);
+        assert!(
+            std::fs::read(Path::new(&out)).unwrap() == self.world.file(),
+            "it is another chain"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_that_is_killed_ten_times_loses_nothing_that_it_had_written() {
+    let torment = Torment {
+        profile: Profile::Small,
+        blocks: 5_000,
+        peers: 2,
+        work: Duration::from_millis(20),
+        kills: 10,
+        seed: 4,
+    };
+    let (kills, peers) = (torment.kills, torment.peers);
+    let tormented = Tormented::new(torment).await;
+    let outcome = tokio::task::block_in_place(|| tormented.run());
+    let twice = outcome.bodies_served - outcome.bodies_needed;
+    assert!(twice <= kills * peers * IN_FLIGHT_BODIES, "{twice} bodies were served twice");
+}
+
+fn option<T: FromStr>(name: &str, default: T) -> T {
+    let text = env::var(name).ok();
+    text.map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}: {text}?")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes and a release build: tests/bench/kill.sh"]
+async fn a_sync_that_is_killed_a_hundred_times_fetches_little_twice() {
+    let torment = Torment {
+        profile: option("PROFILE", Profile::Small),
+        blocks: option("BLOCKS", 100_000),
+        peers: option("PEERS", 4),
+        work: Duration::from_millis(option("WORK_MS", 300)),
+        kills: option("KILLS", 100),
+        seed: option("SEED", 4),
+    };
+    let Torment { profile, blocks, peers, work, kills, .. } = torment;
+    let tormented = Tormented::new(torment).await;
+    let outcome = tokio::task::block_in_place(|| tormented.run());
+    let (headers, bodies) = (outcome.headers_twice_percent(), outcome.bodies_twice_percent());
+    println!(
+        "{blocks} {profile} blocks from {peers} peers that work {} ms on an answer, {kills} kills: \
+         {headers:.2} % of headers and {bodies:.2} % of bodies twice, in {:.1} s",
+        work.as_millis(),
+        outcome.took.as_secs_f64(),
+    );
+    assert!(headers < 2.0 && bodies < 2.0, "2 % may be fetched twice");
+}
