@@ -188,7 +188,7 @@ impl Bare<'_> {
         let mut wanted: VecDeque<&Arc<SealedHeader>> = headers.iter().rev().collect();
         let mut out: VecDeque<Vec<&Arc<SealedHeader>>> = VecDeque::new();
         let mut here = Here::new(headers.len());
-        let (mut seen_bytes, mut seen) = (0, 0);
+        let (mut seen_bytes, mut seen) = (0_usize, 0_usize);
         loop {
             while !wanted.is_empty() && out.len() < IN_FLIGHT_REQUESTS {
                 let mean_bytes = seen_bytes.checked_div(seen).unwrap_or(FIRST_GUESS_BYTES);
