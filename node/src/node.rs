@@ -239,9 +239,13 @@ impl Node {
         budget: Budget,
     ) -> Result<(), NodeError> {
         let Some(addr) = addr else { return Ok(()) };
-        let wired = &self.wired;
-        let queues =
-            vec![Queue::of(&wired.tree), Queue::of(&wired.store), Queue::of(&wired.session_events)];
+        let wired = &mut self.wired;
+        let mut queues = std::mem::take(&mut wired.queues);
+        queues.extend([
+            Queue::of(&wired.tree),
+            Queue::of(&wired.store),
+            Queue::of(&wired.session_events),
+        ]);
         let metrics = Metrics { watched: self.watched.all.clone(), budget, queues };
         self.metrics = Some(metrics.serve(addr).await?);
         Ok(())

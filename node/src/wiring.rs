@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::observe::Reporters;
+use crate::{metrics::Queue, observe::Reporters};
 use actix_rt::{Arbiter, ArbiterHandle};
 use moorline_downloader::{Budget, DownloaderActor, DownloaderConfig};
 use moorline_engine_api::TreePort;
@@ -42,6 +42,8 @@ pub(crate) struct Wired {
     pub(crate) session_events: Port<SessionEvent>,
     pub(crate) crashers: Crashers,
     pub(crate) stops: Stops,
+    /// The ports between the actors, for whoever measures how much waits in them.
+    pub(crate) queues: Vec<Queue>,
     /// Dropping an arbiter's owner does not end it; stopping it does.
     arbiters: Vec<Arbiter>,
 }
@@ -148,6 +150,19 @@ pub(crate) fn wire(
         downloader: downloader.port("store outcomes for the downloader", BLOCKS),
     };
 
+    let queues = vec![
+        Queue::of(&tree_ports.download),
+        Queue::of(&tree_ports.store),
+        Queue::of(&downloader_ports.outcomes),
+        Queue::of(&downloader_ports.fetches),
+        Queue::of(&downloader_ports.commands),
+        Queue::of(&downloader_ports.reports),
+        Queue::of(&downloader_ports.store),
+        Queue::of(&peer_manager_ports.fetched),
+        Queue::of(&store_ports.tree),
+        Queue::of(&store_ports.downloader),
+    ];
+
     let news = |neighbours: Vec<Port<Lifecycle>>| Watchers {
         neighbours: [neighbours, vec![reporters.lifecycle.clone()]].concat(),
         gave_up: reporters.gave_up.clone(),
@@ -174,6 +189,7 @@ pub(crate) fn wire(
             peer_manager: peer_manager.port("stop", ORDERS),
             store: store.port("stop", ORDERS),
         },
+        queues,
         arbiters: threads.arbiters,
     };
     let [for_tree, for_downloader, for_peer_manager, for_store] = &threads.handles;
