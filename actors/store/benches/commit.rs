@@ -15,7 +15,6 @@
 
 use std::{
     fs,
-    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -27,7 +26,7 @@ use moorline_store::{Backend, Disk};
 use tempfile::TempDir;
 
 const CASES: [(Profile, usize, usize); 4] = [
-    (Profile::Small, 60_000, 2 << 20),
+    (Profile::Small, 100_000, 2 << 20),
     (Profile::Small, 60_000, 64 << 10),
     (Profile::Mainnet, 1_000, 2 << 20),
     (Profile::Mainnet, 1_000, 64 << 10),
@@ -38,7 +37,7 @@ const STEP_BLOCKS: usize = 512;
 
 fn main() {
     println!(
-        "{:<8} {:>8} {:>8} {:>9} {:>9} {:>8} {:>7} {:>7} {:>8} {:>10} {:>10}",
+        "{:<8} {:>8} {:>8} {:>9} {:>9} {:>8} {:>7} {:>7} {:>7} {:>7} {:>10} {:>10}",
         "blocks",
         "batch",
         "commits",
@@ -46,7 +45,8 @@ fn main() {
         "MB/s",
         "written",
         "wchar",
-        "on disk",
+        "files",
+        "index",
         "RSS",
         "walk",
         "walk cold"
@@ -73,13 +73,13 @@ fn run(profile: Profile, blocks: &[Block], batch_bytes: usize) {
     let took = began.elapsed();
     let (io_after, rss_after) = (io_bytes(), rss_bytes());
     let walk = walk(&store, blocks);
+    let stats = store.stats().unwrap();
     drop(store);
-    let on_disk = bytes_in(dir.path());
     let store = Disk::open(dir.path(), &genesis, 1).unwrap();
     let walk_cold = self::walk(&store, blocks);
     let per_byte = |written: u64| written as f64 / bytes as f64;
     println!(
-        "{:<8} {:>7}k {:>8} {:>9.0} {:>9.1} {:>8.2} {:>7.2} {:>7.2} {:>7}M {:>8.0}us {:>8.0}us",
+        "{:<8} {:>7}k {:>8} {:>9.0} {:>9.1} {:>8.2} {:>7.2} {:>7.2} {:>7.2} {:>6}M {:>8.0}us {:>8.0}us",
         profile.as_str(),
         batch_bytes >> 10,
         commits,
@@ -87,7 +87,8 @@ fn run(profile: Profile, blocks: &[Block], batch_bytes: usize) {
         bytes as f64 / took.as_secs_f64() / 1e6,
         per_byte(io_after.0 - io.0),
         per_byte(io_after.1 - io.1),
-        per_byte(on_disk),
+        per_byte(stats.blocks_bytes),
+        per_byte(stats.index_bytes),
         rss_after.saturating_sub(rss) >> 20,
         walk.as_secs_f64() * 1e6,
         walk_cold.as_secs_f64() * 1e6,
@@ -161,14 +162,4 @@ fn io_bytes() -> (u64, u64) {
 fn rss_bytes() -> u64 {
     let text = fs::read_to_string("/proc/self/statm").expect("Linux");
     text.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4_096
-}
-
-fn bytes_in(dir: &Path) -> u64 {
-    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
-    let bytes = |entry: fs::DirEntry| {
-        use std::os::unix::fs::MetadataExt;
-        let metadata = entry.metadata().unwrap();
-        if metadata.is_dir() { bytes_in(&entry.path()) } else { metadata.blocks() * 512 }
-    };
-    entries.map(bytes).sum()
 }

@@ -62,7 +62,8 @@ impl StoreActor {
 
     fn step(&mut self, input: Input, ctx: &mut Context<Self>) {
         let mut effects = Vec::new();
-        self.core.handle(input, &mut effects);
+        self.core.handle(moorline_kit::now(), input, &mut effects);
+        self.set_alarm(ctx);
         for effect in effects {
             match effect {
                 Effect::Commit(tickets) => self.commit(tickets, ctx),
@@ -104,7 +105,7 @@ impl StoreActor {
             self.complain(error);
         }
         request.handling().enter(|| self.outlets.tell(request.peek().from(), outcome));
-        self.wait_for_room(ctx);
+        self.set_alarm(ctx);
     }
 
     /// Loudly, but not as often as the request is tried again.
@@ -119,13 +120,17 @@ impl StoreActor {
         }
     }
 
-    fn wait_for_room(&mut self, ctx: &mut Context<Self>) {
-        let at = self.outlets.retry_in().and_then(moorline_kit::retry_at);
-        self.alarm.set(ctx, at, |actor, ctx| {
-            actor.alarm.clear();
-            actor.outlets.flush();
-            actor.wait_for_room(ctx);
-        });
+    fn set_alarm(&mut self, ctx: &mut Context<Self>) {
+        let retry = self.outlets.retry_in().and_then(moorline_kit::retry_at);
+        self.alarm.set(
+            ctx,
+            retry.into_iter().chain(self.core.next_wakeup()).min(),
+            |actor, ctx| {
+                actor.alarm.clear();
+                actor.outlets.flush();
+                actor.step(Input::Wake, ctx);
+            },
+        );
     }
 }
 
@@ -141,7 +146,7 @@ impl Actor for StoreActor {
         if !self.stops.is_empty() {
             self.step(Input::Stop, ctx);
         }
-        self.wait_for_room(ctx);
+        self.set_alarm(ctx);
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::{
-    group::{Group, Known},
+    group::Known,
     index::Index,
     keys,
     ledger::{Ledger, RecordKind, RecordLog, Records},
@@ -148,10 +148,9 @@ fn for_each_known<I: Index, L: RecordLog>(
 ) -> Result<(), StoreError> {
     let from = keys::first_of(keys::BLOCKS);
     for entry in ledger.index.scan(&from, &keys::end_of(keys::BLOCKS)) {
-        let (key, value) = entry?;
-        let mut key = keys::Fields::of_key("blocks", &key);
-        let number = key.u64()?;
-        Group::get(number, Some(&value))?.blocks().iter().for_each(&mut each);
+        let (key, _) = entry?;
+        let number = keys::Fields::of_key("blocks", &key).u64()?;
+        ledger.index.group(number)?.blocks().iter().for_each(&mut each);
     }
     Ok(())
 }

@@ -1,9 +1,13 @@
 //! What runs when: commits one at a time and in groups, reads a bounded number at once.
 //!
-//! The core knows work by its ticket alone; what a ticket stands for stays with the shell. Nothing
-//! here depends on time, so no time comes in and none is asked for.
+//! The core knows work by its ticket alone; what a ticket stands for stays with the shell. A lone batch
+//! is written at once. One that comes right behind a commit waits a moment for more, because every
+//! commit costs two syncs and the rewriting of the pages on which files end.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::{Duration, Instant},
+};
 
 /// A piece of work; later ones have greater tickets.
 pub(crate) type Ticket = u64;
@@ -15,6 +19,10 @@ pub(crate) struct Bounds {
     pub(crate) commit_batches_max: usize,
     /// Bytes in one commit; a heavier batch goes alone.
     pub(crate) commit_bytes_max: usize,
+    /// After a commit, batches wait so long for more.
+    pub(crate) commit_pause: Duration,
+    /// Bytes that need not wait for more.
+    pub(crate) commit_bytes_aim: usize,
     /// Reads at once.
     pub(crate) reads_max: usize,
 }
@@ -32,6 +40,8 @@ pub(crate) enum Input {
     Committed,
     /// A read is done.
     HasRead { ticket: Ticket },
+    /// The moment that was asked for has come.
+    Wake,
     /// Nothing more is coming: finish.
     Stop,
 }
@@ -52,7 +62,10 @@ pub(crate) enum Effect {
 pub(crate) struct Core {
     bounds: Bounds,
     writes: VecDeque<(Ticket, usize)>,
+    waiting_bytes: usize,
     committing: bool,
+    /// The end of the pause after the last commit.
+    paused_until: Option<Instant>,
     reads: VecDeque<Ticket>,
     queries: VecDeque<Ticket>,
     reading: BTreeSet<Ticket>,
@@ -64,7 +77,9 @@ impl Core {
         Self {
             bounds,
             writes: VecDeque::new(),
+            waiting_bytes: 0,
             committing: false,
+            paused_until: None,
             reads: VecDeque::new(),
             queries: VecDeque::new(),
             reading: BTreeSet::new(),
@@ -72,20 +87,43 @@ impl Core {
         }
     }
 
-    pub(crate) fn handle(&mut self, input: Input, effects: &mut Vec<Effect>) {
+    pub(crate) fn handle(&mut self, now: Instant, input: Input, effects: &mut Vec<Effect>) {
         match input {
-            Input::Write { ticket, weight_bytes } => self.writes.push_back((ticket, weight_bytes)),
+            Input::Write { ticket, weight_bytes } => {
+                self.writes.push_back((ticket, weight_bytes));
+                self.waiting_bytes = self.waiting_bytes.saturating_add(weight_bytes);
+            }
             Input::Read { ticket } => self.reads.push_back(ticket),
             Input::Query { ticket } => self.queries.push_back(ticket),
-            Input::Committed => self.committing = false,
+            Input::Committed => {
+                self.committing = false;
+                self.paused_until = now.checked_add(self.bounds.commit_pause);
+            }
             Input::HasRead { ticket } => drop(self.reading.remove(&ticket)),
+            Input::Wake => {}
             Input::Stop => self.stopping = true,
         }
-        self.start_commit(effects);
+        if !self.gathers(now) {
+            self.start_commit(effects);
+        }
         self.start_reads(effects);
         if self.stopping && !self.committing && self.reading.is_empty() {
             effects.push(Effect::Stopped);
         }
+    }
+
+    /// When it wants to be woken.
+    pub(crate) fn next_wakeup(&self) -> Option<(Instant, &'static str)> {
+        let waits = !self.committing && !self.writes.is_empty();
+        self.paused_until.filter(|_| waits).map(|until| (until, "batches are gathered"))
+    }
+
+    /// Whether what waits should wait for more.
+    fn gathers(&self, now: Instant) -> bool {
+        !self.stopping
+            && self.waiting_bytes < self.bounds.commit_bytes_aim
+            && self.writes.len() < self.bounds.commit_batches_max
+            && self.paused_until.is_some_and(|until| now < until)
     }
 
     fn start_commit(&mut self, effects: &mut Vec<Effect>) {
@@ -104,6 +142,7 @@ impl Core {
             group.push(ticket);
             group_bytes = bytes;
         }
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(group_bytes);
         self.committing = true;
         effects.push(Effect::Commit(group));
     }

@@ -35,8 +35,17 @@ use crate::{
     records::{FILE_BYTES_MAX, RecordFiles},
 };
 
-/// Memory that sled may use for pages it has read, in bytes.
-const CACHE_BYTES: u64 = 64 << 20;
+/// What sled may keep of its pages, in bytes on disk; in memory they take two to three times as much.
+const CACHE_BYTES: u64 = 32 << 20;
+
+/// What sled writes in one piece at most, in bytes. Where a small write hits a page-cache folio that a large
+/// one made, Linux counts and writes back up to the whole; a leaf over a quarter of this would become a
+/// file of its own, which sled does not sync.
+const SEGMENT_BYTES: usize = 128 << 10;
+
+/// Every store of layout 1 has it, and no other. Its index cannot even be opened: sled's segments had
+/// another size.
+const FIRST_FILE_OF_LAYOUT_1: &str = "bodies-000001.e2s";
 
 /// How often a lock is tried before somebody else is said to hold it, and how long to wait between:
 /// half a second in all, for a process that is just going away.
@@ -63,6 +72,10 @@ impl Disk {
         let failed_store = |error| OpenError::of_store(dir.to_owned(), error);
         fs::create_dir_all(dir).map_err(failed("create the directory"))?;
         let lock = take_lock(dir)?;
+        if dir.join(FIRST_FILE_OF_LAYOUT_1).exists() {
+            let (dir, known) = (dir.to_owned(), keys::SCHEMA);
+            return Err(OpenError::OlderSchema { dir, found: 1, known });
+        }
         let index_dir = dir.join("index");
         let db = open_sled(dir, &index_dir)?;
         let index = SledIndex::new(db, &index_dir).map_err(failed("open the index"))?;
@@ -223,10 +236,17 @@ fn try_unlocked(index_dir: &Path) -> Result<sled::Db, Refusal> {
     try_sled(index_dir)
 }
 
+pub(crate) fn sled_config(index_dir: &Path) -> sled::Config {
+    sled::Config::new()
+        .path(index_dir)
+        .cache_capacity(CACHE_BYTES)
+        .segment_size(SEGMENT_BYTES)
+        // nothing is ever acknowledged by sled's own timer
+        .flush_every_ms(None)
+}
+
 fn try_sled(index_dir: &Path) -> Result<sled::Db, Refusal> {
-    // nothing is ever acknowledged by sled's own timer
-    let config =
-        sled::Config::new().path(index_dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+    let config = sled_config(index_dir);
     match catch_unwind(AssertUnwindSafe(|| config.open())) {
         Ok(Ok(db)) => Ok(db),
         Ok(Err(sled::Error::Io(error))) if error.to_string().contains("could not acquire lock") => {

@@ -1,4 +1,6 @@
-//! What the index knows of the blocks at sixteen neighbouring heights: one entry.
+//! What the index knows of the blocks at sixteen neighbouring heights, in two entries: what they are
+//! and where their headers lie, and where their bodies lie. Bodies come later, and a body's place is all
+//! that is written then.
 
 use alloy_primitives::{B256, BlockNumber};
 use moorline_messages::{BlockNumHash, StoreError};
@@ -6,9 +8,8 @@ use moorline_messages::{BlockNumHash, StoreError};
 use crate::keys::{self, Bytestring, Fields, Pointer};
 
 /// The low half of a block's first byte: its height above the group's first.
-const PLACE: u8 = 0x0f;
+const HEIGHT: u8 = 0x0f;
 const HAS_HEADER: u8 = 0x10;
-const HAS_BODY: u8 = 0x20;
 
 /// A block of which the header, the body or both are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,29 +26,56 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// Reads the entry that `number` lies in.
-    pub(crate) fn get(number: BlockNumber, entry: Option<&[u8]>) -> Result<Self, StoreError> {
+    /// Reads the entries that `number` lies in.
+    pub(crate) fn get(
+        number: BlockNumber,
+        blocks: Option<&[u8]>,
+        bodies: Option<&[u8]>,
+    ) -> Result<Self, StoreError> {
         let (first, _) = keys::split(number);
-        let mut fields = Fields::new("blocks", entry.unwrap_or_default());
-        let mut blocks = Vec::with_capacity(keys::HEIGHTS_IN_ENTRY);
+        let mut group = Self { blocks: Vec::with_capacity(keys::HEIGHTS_IN_ENTRY) };
+        let mut fields = Fields::new("blocks", blocks.unwrap_or_default());
         while !fields.is_empty() {
-            let flags = fields.u8()?;
-            let number = first.saturating_add(u64::from(flags & PLACE));
+            let byte = fields.u8()?;
+            let number = first.saturating_add(u64::from(byte & HEIGHT));
             let at = BlockNumHash { number, hash: fields.hash()? };
-            let mut pointer = |flag| (flags & flag != 0).then(|| fields.pointer()).transpose();
-            blocks.push(Known { at, header: pointer(HAS_HEADER)?, body: pointer(HAS_BODY)? });
+            let header = (byte & HAS_HEADER != 0).then(|| fields.pointer()).transpose()?;
+            group.blocks.push(Known { at, header, body: None });
         }
-        Ok(Self { blocks })
+        let mut fields = Fields::new("bodies", bodies.unwrap_or_default());
+        while !fields.is_empty() {
+            let position = usize::from(fields.u16()?);
+            let pointer = fields.pointer()?;
+            let Some(block) = group.blocks.get_mut(position) else {
+                return Err(StoreError::Damaged(format!(
+                    "the index has a body without a block at the heights from {first}"
+                )));
+            };
+            block.body = Some(pointer);
+        }
+        Ok(group)
     }
 
-    pub(crate) fn put(&self) -> Bytestring {
-        let mut entry = Bytestring::with_capacity(self.blocks.len().saturating_mul(45));
-        for Known { at, header, body } in &self.blocks {
-            let place = u8::try_from(keys::split(at.number).1).unwrap_or_default();
-            let flag = |pointer: &Option<Pointer>, flag| if pointer.is_some() { flag } else { 0 };
-            entry.push(place | flag(header, HAS_HEADER) | flag(body, HAS_BODY));
+    /// What the blocks are and where their headers lie.
+    pub(crate) fn put_blocks(&self) -> Bytestring {
+        let mut entry = Bytestring::with_capacity(self.blocks.len().saturating_mul(39));
+        for Known { at, header, .. } in &self.blocks {
+            let height = u8::try_from(keys::split(at.number).1).unwrap_or_default();
+            entry.push(height | if header.is_some() { HAS_HEADER } else { 0 });
             entry.extend_from_slice(at.hash.as_slice());
-            for pointer in [header, body].into_iter().flatten() {
+            if let Some(pointer) = header {
+                pointer.put(&mut entry);
+            }
+        }
+        entry
+    }
+
+    /// Where their bodies lie.
+    pub(crate) fn put_bodies(&self) -> Bytestring {
+        let mut entry = Bytestring::with_capacity(self.blocks.len().saturating_mul(8));
+        for (position, block) in (0_u16..).zip(&self.blocks) {
+            if let Some(pointer) = block.body {
+                entry.extend_from_slice(&position.to_be_bytes());
                 pointer.put(&mut entry);
             }
         }
@@ -60,6 +88,10 @@ impl Group {
 
     pub(crate) fn find(&self, hash: B256) -> Option<Known> {
         self.blocks.iter().find(|block| block.at.hash == hash).copied()
+    }
+
+    pub(crate) fn contains(&self, at: BlockNumHash) -> bool {
+        self.blocks.iter().any(|block| block.at == at)
     }
 
     /// The block, put behind the others if it is new.

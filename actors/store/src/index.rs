@@ -40,7 +40,9 @@ pub(crate) trait Lookup {
 
     /// The blocks known at the heights around `number`.
     fn group(&self, number: BlockNumber) -> Result<Group, StoreError> {
-        Group::get(number, self.get(&keys::blocks(number))?.as_deref())
+        let blocks = self.get(&keys::blocks(number))?;
+        let bodies = self.get(&keys::bodies(number))?;
+        Group::get(number, blocks.as_deref(), bodies.as_deref())
     }
 
     fn known(&self, at: BlockNumHash) -> Result<Option<Known>, StoreError> {

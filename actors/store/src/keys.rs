@@ -20,8 +20,11 @@ pub(crate) const META_EARLIEST: &[u8] = b"mearliest";
 pub(crate) const META_FORKCHOICE: &[u8] = b"mforkchoice";
 pub(crate) const META_LOG_END: &[u8] = b"mlog-end";
 
-/// `b` sixteen heights -> the blocks known there ([`crate::group::Group`]).
+/// `b` sixteen heights -> the blocks known there, and where their headers lie
+/// ([`crate::group::Group`]).
 pub(crate) const BLOCKS: u8 = b'b';
+/// `d` sixteen heights -> where the bodies of those blocks lie.
+pub(crate) const BODIES: u8 = b'd';
 /// `n` first eight bytes of a hash -> the heights of the blocks whose hash begins so.
 pub(crate) const NUMBERS: u8 = b'n';
 /// `c` sixteen heights -> which of the blocks known there are canonical ([`Places`]).
@@ -47,6 +50,10 @@ pub(crate) fn split(number: BlockNumber) -> (BlockNumber, usize) {
 
 pub(crate) fn blocks(number: BlockNumber) -> Bytestring {
     key(BLOCKS, &[&split(number).0.to_be_bytes()])
+}
+
+pub(crate) fn bodies(number: BlockNumber) -> Bytestring {
+    key(BODIES, &[&split(number).0.to_be_bytes()])
 }
 
 pub(crate) fn numbers(hash: B256) -> Bytestring {
@@ -185,8 +192,11 @@ impl<'a> Fields<'a> {
     }
 
     pub(crate) fn pointer(&mut self) -> Result<Pointer, StoreError> {
-        let file = self.take().map(u16::from_be_bytes)?;
-        Ok(Pointer { file, offset: self.u32()? })
+        Ok(Pointer { file: self.u16()?, offset: self.u32()? })
+    }
+
+    pub(crate) fn u16(&mut self) -> Result<u16, StoreError> {
+        self.take().map(u16::from_be_bytes)
     }
 
     pub(crate) fn u32(&mut self) -> Result<u32, StoreError> {

@@ -10,7 +10,6 @@ use moorline_messages::{BlockNumHash, Body, SealedHeader, Span, StoreBatch, Stor
 
 use crate::{
     codec::Packer,
-    group::Group,
     index::{Entries, Index, Lookup},
     keys::{self, Bytestring},
     ledger::{RecordKind, RecordLog, Records},
@@ -124,30 +123,36 @@ impl<'a, I: Index, L: RecordLog> Stage<'a, I, L> {
     fn stage_header(&mut self, header: &Arc<SealedHeader>) -> Result<(), StoreError> {
         let at = BlockNumHash::of(header);
         let mut group = self.group(at.number)?;
+        let is_new = !group.contains(at);
         let known = group.entry(at);
         if known.header.is_none() {
             let packed = self.packer.header(header)?;
             known.header = Some(self.log.append(RecordKind::Header, packed)?);
-            self.put_group(at, &group)?;
+            self.put(keys::blocks(at.number), group.put_blocks());
             self.current.headers.insert(at.hash, Arc::clone(header));
         }
-        Ok(())
+        if is_new { self.put_number(at) } else { Ok(()) }
     }
 
     fn stage_body(&mut self, at: BlockNumHash, body: &Body) -> Result<(), StoreError> {
         let mut group = self.group(at.number)?;
+        let is_new = !group.contains(at);
         let known = group.entry(at);
-        if known.body.is_none() {
-            let packed = self.packer.body(at, body)?;
-            known.body = Some(self.log.append(RecordKind::Body, packed)?);
-            self.put_group(at, &group)?;
+        if known.body.is_some() {
+            return Ok(());
+        }
+        let packed = self.packer.body(at, body)?;
+        known.body = Some(self.log.append(RecordKind::Body, packed)?);
+        self.put(keys::bodies(at.number), group.put_bodies());
+        if is_new {
+            self.put(keys::blocks(at.number), group.put_blocks());
+            self.put_number(at)?;
         }
         Ok(())
     }
 
-    /// Puts a group into which `at` was put.
-    fn put_group(&mut self, at: BlockNumHash, group: &Group) -> Result<(), StoreError> {
-        self.put(keys::blocks(at.number), group.put());
+    /// Has a block found by its hash.
+    fn put_number(&mut self, at: BlockNumHash) -> Result<(), StoreError> {
         let key = keys::numbers(at.hash);
         let entry = self.get(&key)?;
         let mut numbers = entry.map_or(Ok(Vec::new()), |entry| keys::get_numbers(&entry))?;

@@ -6,6 +6,7 @@ use std::{
         Arc, Condvar, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use alloy_primitives::B256;
@@ -55,7 +56,8 @@ impl Rig {
         };
         let watchers = Watchers { neighbours: vec![neighbour], gave_up };
         let ports = Ports { tree: tree_port, downloader: downloader_port };
-        let config = StoreConfig::new(backend);
+        // the clock stands still while a test waits for a commit, so no pause would end
+        let config = StoreConfig { commit_pause: Duration::ZERO, ..StoreConfig::new(backend) };
         let build = move || StoreActor::new(config, ports);
         slot.start(&actix::Arbiter::current(), RestartPolicy::default(), watchers, build).unwrap();
         rig

@@ -1,15 +1,34 @@
 //! What runs when.
+#![allow(clippy::arithmetic_side_effects)]
+
+use std::time::{Duration, Instant};
 
 use crate::core::{Bounds, Core, Effect, Input};
 
+const PAUSE: Duration = Duration::from_millis(20);
+
+fn core_with(commit_pause: Duration) -> Core {
+    Core::new(Bounds {
+        commit_batches_max: 3,
+        commit_bytes_max: 100,
+        commit_pause,
+        commit_bytes_aim: 50,
+        reads_max: 2,
+    })
+}
+
 fn core() -> Core {
-    Core::new(Bounds { commit_batches_max: 3, commit_bytes_max: 100, reads_max: 2 })
+    core_with(Duration::ZERO)
+}
+
+fn step_at(core: &mut Core, now: Instant, input: Input) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    core.handle(now, input, &mut effects);
+    effects
 }
 
 fn step(core: &mut Core, input: Input) -> Vec<Effect> {
-    let mut effects = Vec::new();
-    core.handle(input, &mut effects);
-    effects
+    step_at(core, moorline_kit::now(), input)
 }
 
 fn write(ticket: u64, weight_bytes: usize) -> Input {
@@ -39,6 +58,41 @@ fn a_commit_is_bounded_in_bytes_and_lets_one_heavy_batch_through() {
     assert_eq!(step(&mut core, Input::Committed), [Effect::Commit(vec![3])]);
     assert_eq!(step(&mut core, Input::Committed), [Effect::Commit(vec![4])]);
     assert_eq!(step(&mut core, Input::Committed), [Effect::Commit(vec![5])]);
+}
+
+#[test]
+fn a_lone_batch_is_written_at_once_and_one_right_behind_a_commit_waits_for_more() {
+    let (mut core, start) = (core_with(PAUSE), moorline_kit::now());
+    assert_eq!(step_at(&mut core, start, write(1, 10)), [Effect::Commit(vec![1])]);
+    assert_eq!(step_at(&mut core, start, Input::Committed), []);
+    assert_eq!(core.next_wakeup(), None);
+    assert_eq!(step_at(&mut core, start, write(2, 10)), []);
+    assert_eq!(step_at(&mut core, start, write(3, 10)), []);
+    let (until, _) = core.next_wakeup().unwrap();
+    assert_eq!(until, start + PAUSE);
+    assert_eq!(step_at(&mut core, start + PAUSE / 2, Input::Wake), []);
+    assert_eq!(step_at(&mut core, until, Input::Wake), [Effect::Commit(vec![2, 3])]);
+    assert_eq!(core.next_wakeup(), None);
+    assert_eq!(step_at(&mut core, until, Input::Committed), []);
+    assert_eq!(step_at(&mut core, until + PAUSE, write(4, 10)), [Effect::Commit(vec![4])]);
+}
+
+#[test]
+fn what_fills_a_commit_and_what_is_stopped_for_does_not_wait() {
+    let (mut core, start) = (core_with(PAUSE), moorline_kit::now());
+    step_at(&mut core, start, write(1, 10));
+    step_at(&mut core, start, Input::Committed);
+    assert_eq!(step_at(&mut core, start, write(2, 40)), []);
+    assert_eq!(step_at(&mut core, start, write(3, 10)), [Effect::Commit(vec![2, 3])]);
+    step_at(&mut core, start, Input::Committed);
+    for ticket in [4, 5] {
+        assert_eq!(step_at(&mut core, start, write(ticket, 1)), []);
+    }
+    assert_eq!(step_at(&mut core, start, write(6, 1)), [Effect::Commit(vec![4, 5, 6])]);
+    step_at(&mut core, start, Input::Committed);
+    assert_eq!(step_at(&mut core, start, write(7, 1)), []);
+    assert_eq!(step_at(&mut core, start, Input::Stop), [Effect::Commit(vec![7])]);
+    assert_eq!(step_at(&mut core, start, Input::Committed), [Effect::Stopped]);
 }
 
 #[test]

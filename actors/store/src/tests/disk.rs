@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     Disk, Fault, OpenError,
+    disk::sled_config,
     index::{Entries, Index, Lookup, SledIndex},
     keys::{self, LogEnd},
     ledger::{RecordKind, RecordLog},
@@ -72,7 +73,7 @@ fn a_directory_in_use_is_refused_and_free_once_it_is_closed() {
 #[test]
 fn an_index_locked_by_somebody_else_is_refused() {
     let dir = filled(&chain(1));
-    let _db = sled::open(dir.path().join("index")).unwrap();
+    let _db = sled_config(&dir.path().join("index")).open().unwrap();
     let error = refusal(dir.path());
     assert!(matches!(error, OpenError::Locked { .. }), "{error}");
 }
@@ -92,7 +93,7 @@ fn another_chains_directory_is_refused() {
 fn a_newer_layout_is_refused() {
     let dir = filled(&chain(1));
     let index_dir = dir.path().join("index");
-    let index = SledIndex::new(sled::open(&index_dir).unwrap(), &index_dir).unwrap();
+    let index = SledIndex::new(sled_config(&index_dir).open().unwrap(), &index_dir).unwrap();
     let newer = (keys::SCHEMA + 1).to_be_bytes().to_vec();
     index.apply(&[(keys::META_SCHEMA.to_vec(), Some(newer))].into()).unwrap();
     index.sync().unwrap();
@@ -104,20 +105,15 @@ fn a_newer_layout_is_refused() {
 #[test]
 fn an_older_layout_is_refused_and_left_as_it_is() {
     let dir = TempDir::new().unwrap();
-    let index_dir = dir.path().join("index");
-    let index = SledIndex::new(sled::open(&index_dir).unwrap(), &index_dir).unwrap();
-    index
-        .apply(&[(keys::META_SCHEMA.to_vec(), Some(1_u32.to_be_bytes().to_vec()))].into())
-        .unwrap();
-    index.sync().unwrap();
-    drop(index);
+    // as layout 1 left it: sled's own segment size, and bodies in files of their own
+    drop(sled::open(dir.path().join("index")).unwrap());
     fs::write(dir.path().join("bodies-000001.e2s"), "bodies").unwrap();
-    fs::write(dir.path().join("tip.json"), serde_json::to_vec(&chain(1)[0].num_hash()).unwrap())
-        .unwrap();
+    let db = fs::read(dir.path().join("index/db")).unwrap();
     let error = refusal(dir.path());
     assert!(matches!(error, OpenError::OlderSchema { found: 1, known: 2, .. }), "{error}");
     assert!(error.to_string().contains("choose another --datadir and sync again"), "{error}");
     assert_eq!(fs::read(dir.path().join("bodies-000001.e2s")).unwrap(), b"bodies");
+    assert_eq!(fs::read(dir.path().join("index/db")).unwrap(), db);
 }
 
 #[test]
@@ -286,7 +282,7 @@ fn a_check_finds_headers_that_changed_and_links_that_broke() {
     let mut places = [1; keys::HEIGHTS_IN_ENTRY];
     (places[1], places[3]) = (0, 2);
     let entries = [
-        (keys::blocks(0), Some(group.put())),
+        (keys::blocks(0), Some(group.put_blocks())),
         (keys::canonical(0), Some(places.to_vec())),
         (keys::numbers(blocks[4].header.hash()), None),
     ];
