@@ -23,6 +23,9 @@ use crate::MOORLINE;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Where the runs keep their blocks, below the world.
+const STORE: &str = "copy/store";
+
 /// A peer answers so many requests for bodies at a time, and for so many bodies.
 const IN_FLIGHT_BODIES: u64 = 4 * 128;
 
@@ -43,6 +46,8 @@ struct Outcome {
     headers_served: u64,
     bodies_needed: u64,
     bodies_served: u64,
+    /// Kills before which the run had said that something was on disk.
+    kills_of_writers: u64,
     took: Duration,
 }
 
@@ -136,11 +141,11 @@ impl Tormented {
 
     /// What is on disk, as whoever opens the store next finds it.
     fn held(&self) -> Held {
-        Held::of(&self.world.store("copy").stats().unwrap())
+        Held::of(&self.world.store(STORE).stats().unwrap())
     }
 
     /// Lets a run fetch so much more, and kills it a moment later.
-    fn kill_after(&self, more: u64, moment: Duration, before: Held) -> Held {
+    fn kill_after(&self, more: u64, moment: Duration, before: Held) -> (Held, bool) {
         let done = || self.served().0 + self.served().1;
         let wanted = done() + more;
         let mut node = self.start();
@@ -154,15 +159,14 @@ impl Tormented {
         let said = metrics(addr);
         let killed = node.kill();
         assert_eq!(killed.code(), None, "it ended by itself: {}{}", killed.stdout, killed.stderr);
-        let since = |name| metric(&said, name);
         let said = Held {
-            tip: since("moorline_tip_block"),
-            headers: before.headers + since("moorline_headers_total"),
-            bodies: before.bodies + since("moorline_blocks_total"),
+            tip: metric(&said, "moorline_tip_block"),
+            headers: metric(&said, "moorline_headers_total"),
+            bodies: metric(&said, "moorline_blocks_total"),
         };
         let after = self.held();
         assert!(after.holds(said) && after.holds(before), "{before:?}, {said:?}, now {after:?}");
-        after
+        (after, said.headers + said.bodies > 0)
     }
 
     fn run(&self) -> Outcome {
@@ -170,23 +174,32 @@ impl Tormented {
         let bodies_needed = self.world.bodies();
         let mut random = Random(seed.max(1));
         // some of it is left for the last run, which nobody kills
-        let each = (blocks + bodies_needed) * 8 / 10 / kills;
+        let before_last = (blocks + bodies_needed) * 8 / 10;
         let began = moorline_kit::now();
-        let mut held = Held::default();
-        for _ in 0..kills {
+        let (mut held, mut kills_of_writers) = (Held::default(), 0);
+        for left in (1..=kills).rev() {
+            let each = before_last.saturating_sub(held.headers + held.bodies) / left;
             let moment = Duration::from_micros(random.below(work.as_micros() as u64 + 1));
-            held = self.kill_after(random.below(2 * each) + 1, moment, held);
+            let (after, wrote) = self.kill_after(random.below(2 * each + 1), moment, held);
+            (held, kills_of_writers) = (after, kills_of_writers + u64::from(wrote));
         }
         let last = self.start().finish();
         assert_eq!(last.code(), Some(0), "{}", last.stderr);
         let took = began.elapsed();
         let (headers_served, bodies_served) = self.served();
         self.check();
-        Outcome { headers_needed: blocks, headers_served, bodies_needed, bodies_served, took }
+        Outcome {
+            headers_needed: blocks,
+            headers_served,
+            bodies_needed,
+            bodies_served,
+            kills_of_writers,
+            took,
+        }
     }
 
     fn check(&self) {
-        let report = self.world.check("copy");
+        let report = self.world.check(STORE);
         assert!(report.is_sound(), "{report:?}");
         let (copy, out) = (self.world.arg("copy"), self.world.arg("out.rlp"));
         let exported = run(MOORLINE, &["chain", "export", "--datadir", &copy, &out]);
@@ -204,13 +217,14 @@ async fn a_sync_that_is_killed_ten_times_loses_nothing_that_it_had_written() {
         profile: Profile::Small,
         blocks: 5_000,
         peers: 2,
-        work: Duration::from_millis(20),
+        work: Duration::from_millis(100),
         kills: 10,
         seed: 4,
     };
     let (kills, peers) = (torment.kills, torment.peers);
     let tormented = Tormented::new(torment).await;
     let outcome = tokio::task::block_in_place(|| tormented.run());
+    assert!(outcome.kills_of_writers > 0, "nothing was said to be on disk that could be lost");
     let twice = outcome.bodies_served - outcome.bodies_needed;
     assert!(twice <= kills * peers * IN_FLIGHT_BODIES, "{twice} bodies were served twice");
 }
