@@ -1,7 +1,7 @@
 //! The one registry of bodies that are wanted, forks included: none is asked for twice at a time.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Instant,
 };
@@ -15,7 +15,7 @@ use moorline_rules::{
     body::{BodyKey, body_key, validate_body},
 };
 
-use super::{descent::Ask, retry::Retry};
+use super::{descent::Ask, ready::Ready, retry::Retry};
 
 /// Size at which an answer is aimed, below the 2 MiB at which peers stop (devp2p eth, soft limit).
 const ANSWER_BYTES_AIM: usize = 1_500_000;
@@ -73,7 +73,9 @@ struct Asked {
 #[derive(Debug)]
 pub(super) struct Bodies {
     wanted: BTreeMap<BlockNumHash, Wanted>,
-    ready: VecDeque<BlockNumHash>,
+    /// No longer wanted, but asked for together with others that are.
+    on_the_way: BTreeMap<BlockNumHash, RequestId>,
+    ready: Ready,
     waiting: BTreeSet<(Instant, BlockNumHash)>,
     asked: BTreeMap<RequestId, Asked>,
     expected_bytes: usize,
@@ -81,10 +83,11 @@ pub(super) struct Bodies {
 }
 
 impl Bodies {
-    pub(super) const fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             wanted: BTreeMap::new(),
-            ready: VecDeque::new(),
+            on_the_way: BTreeMap::new(),
+            ready: Ready::default(),
             waiting: BTreeSet::new(),
             asked: BTreeMap::new(),
             expected_bytes: 0,
@@ -92,24 +95,26 @@ impl Bodies {
         }
     }
 
-    /// Registers a body; an urgent one goes first. One that is registered already stays as it is.
+    /// Registers a body; an urgent one goes first, even if it was registered as another.
     pub(super) fn want(&mut self, header: &Arc<SealedHeader>, urgent: bool) {
         let block = BlockNumHash::of(header);
-        let ready = &mut self.ready;
-        self.wanted.entry(block).or_insert_with(|| {
-            if urgent {
-                ready.push_front(block);
-            } else {
-                ready.push_back(block);
+        if let Some(wanted) = self.wanted.get_mut(&block) {
+            if urgent && !wanted.urgent {
+                wanted.urgent = true;
+                self.ready.push_back(block, urgent);
             }
-            Wanted {
-                header: Arc::clone(header),
-                key: body_key(header),
-                urgent,
-                retry: Retry::default(),
-                state: State::Wanted,
+            return;
+        }
+        let state = match self.on_the_way.remove(&block) {
+            Some(fetch) => State::Asked(fetch),
+            None => {
+                self.ready.push_back(block, urgent);
+                State::Wanted
             }
-        });
+        };
+        let (header, key) = (Arc::clone(header), body_key(header));
+        let wanted = Wanted { header, key, urgent, retry: Retry::default(), state };
+        self.wanted.insert(block, wanted);
     }
 
     /// How many body fetches are out.
@@ -130,6 +135,9 @@ impl Bodies {
     fn take_asked(&mut self, fetch: RequestId) -> Option<Vec<(BlockNumHash, BodyKey)>> {
         let asked = self.asked.remove(&fetch)?;
         self.expected_bytes = self.expected_bytes.saturating_sub(asked.bytes);
+        if !self.on_the_way.is_empty() {
+            self.on_the_way.retain(|_, by| *by != fetch);
+        }
         Some(asked.blocks)
     }
 
@@ -149,10 +157,22 @@ impl Bodies {
 
     /// Forgets whatever no download wants any more.
     pub(super) fn retain(&mut self, still_wanted: impl Fn(&BlockNumHash) -> bool) {
-        self.wanted.retain(|block, _| still_wanted(block));
+        let on_the_way = &mut self.on_the_way;
+        self.wanted.retain(|block, wanted| {
+            let keep = still_wanted(block);
+            if let (false, State::Asked(fetch)) = (keep, wanted.state) {
+                on_the_way.insert(*block, fetch);
+            }
+            keep
+        });
         let wanted = &self.wanted;
         self.ready.retain(|block| wanted.contains_key(block));
         self.waiting.retain(|(_, block)| wanted.contains_key(block));
+    }
+
+    /// Nobody waits for it any more.
+    pub(super) fn drop_body(&mut self, block: &BlockNumHash) {
+        self.wanted.remove(block);
     }
 
     /// It is on disk.
@@ -164,21 +184,26 @@ impl Bodies {
     pub(super) fn next_is_urgent(&mut self) -> Option<bool> {
         loop {
             let block = self.ready.front()?;
-            match self.wanted.get(block) {
+            match self.wanted.get(&block) {
                 Some(wanted) if wanted.state == State::Wanted => return Some(wanted.urgent),
                 _ => self.ready.pop_front(),
-            };
+            }
         }
     }
 
-    /// The next request, made of bodies that share a history, oldest wish first.
-    pub(super) fn next_fetch(&mut self, fetch: RequestId) -> Option<(Ask, bool)> {
-        let most = ANSWER_BYTES_AIM.checked_div(self.mean_bytes).unwrap_or(1);
+    /// The next request, made of bodies that share a history, oldest wish first. Its answer is to bring
+    /// no more than `room_bytes`, but for a single body.
+    pub(super) fn next_fetch(
+        &mut self,
+        fetch: RequestId,
+        room_bytes: usize,
+    ) -> Option<(Ask, bool)> {
+        let most = ANSWER_BYTES_AIM.min(room_bytes).checked_div(self.mean_bytes).unwrap_or(1);
         let most = most.clamp(1, FetchItems::MAX_BODIES);
         let mut asked = Vec::new();
         let mut history: Option<(Vec<PeerId>, bool)> = None;
         while asked.len() < most {
-            let Some(block) = self.ready.front().copied() else { break };
+            let Some(block) = self.ready.front() else { break };
             let Some(wanted) = self.wanted.get_mut(&block).filter(|w| w.state == State::Wanted)
             else {
                 self.ready.pop_front();
@@ -195,7 +220,9 @@ impl Bodies {
         }
         let (avoid, urgent) = history?;
         let items = FetchItems::Bodies { blocks: asked.iter().map(|(block, _)| *block).collect() };
-        let bytes = asked.len().saturating_mul(self.mean_bytes);
+        // small blocks are followed by large ones some day, and then all that is out is large
+        let least = asked.len().saturating_mul(FIRST_GUESS_BYTES).min(ANSWER_BYTES_AIM);
+        let bytes = asked.len().saturating_mul(self.mean_bytes).max(least);
         self.expected_bytes = self.expected_bytes.saturating_add(bytes);
         self.asked.insert(fetch, Asked { blocks: asked, bytes });
         Some((Ask { items, avoid }, urgent))
@@ -209,7 +236,8 @@ impl Bodies {
                 return;
             }
             self.waiting.pop_first();
-            self.ready.push_front(block);
+            let urgent = self.wanted.get(&block).is_some_and(|wanted| wanted.urgent);
+            self.ready.push_front(block, urgent);
         }
     }
 
@@ -238,10 +266,11 @@ impl Bodies {
                 let wanted = self.wanted.get_mut(block);
                 if let Some(wanted) = wanted.filter(|w| w.state == State::Asked(fetch)) {
                     wanted.state = State::Wanted;
-                    self.ready.push_front(*block);
+                    self.ready.push_front(*block, wanted.urgent);
                 }
             }
         }
+        self.on_the_way.clear();
     }
 
     fn put_back(
@@ -267,14 +296,14 @@ impl Bodies {
                 Some(at) => {
                     self.waiting.insert((at, *block));
                 }
-                None => self.ready.push_front(*block),
+                None => self.ready.push_front(*block, wanted.urgent),
             }
         }
         failures
     }
 
-    /// Matches an answer by root, never by position. `keys` are the keys of `bodies`, computed by
-    /// whoever calls.
+    /// Matches an answer by root, never by position. Each body comes with its key, computed by whoever
+    /// calls, and may come as often as blocks that were asked for have it.
     pub(super) fn on_bodies(
         &mut self,
         now: Instant,
@@ -287,16 +316,17 @@ impl Bodies {
             return Harvest { unneeded: answer.len() as u64, ..Harvest::default() };
         };
         let mut harvest = Harvest::default();
-        let by_key = index(&asked);
+        let mut by_key = index(&asked);
         let too_many = answer.len() > asked.len();
         let empty = answer.is_empty();
         let mut last_served = None;
         let mut unasked = false;
         for (key, body) in answer.into_iter().take(asked.len()) {
-            let Some(positions) = by_key.get(&key) else {
+            let Some((left, positions)) = by_key.get_mut(&key).filter(|(left, _)| *left > 0) else {
                 unasked = true;
                 break;
             };
+            *left = left.saturating_sub(1);
             self.learn_size(body.weight_bytes());
             for (position, block) in positions {
                 last_served = last_served.max(Some(*position));
@@ -335,7 +365,7 @@ impl Bodies {
             let wanted = self.wanted.get_mut(block);
             if let Some(wanted) = wanted.filter(|w| w.state == State::Asked(fetch)) {
                 wanted.state = State::Wanted;
-                self.ready.push_front(*block);
+                self.ready.push_front(*block, wanted.urgent);
             }
         }
         harvest.failures.extend(self.put_back(now, fetch, skipped, Some(peer), true));
@@ -371,11 +401,16 @@ impl Bodies {
     }
 }
 
-/// Where in the request the bodies of each key stand: equal blocks share one.
-fn index(asked: &[(BlockNumHash, BodyKey)]) -> BTreeMap<BodyKey, Vec<(usize, BlockNumHash)>> {
-    let mut by_key: BTreeMap<BodyKey, Vec<(usize, BlockNumHash)>> = BTreeMap::new();
+/// How often a body of some key may come, and where in the request the blocks with it stand.
+type Places = (usize, Vec<(usize, BlockNumHash)>);
+
+/// Equal blocks share one body.
+fn index(asked: &[(BlockNumHash, BodyKey)]) -> BTreeMap<BodyKey, Places> {
+    let mut by_key: BTreeMap<BodyKey, Places> = BTreeMap::new();
     for (position, (block, key)) in asked.iter().enumerate() {
-        by_key.entry(*key).or_default().push((position, *block));
+        let (times, places) = by_key.entry(*key).or_default();
+        *times = times.saturating_add(1);
+        places.push((position, *block));
     }
     by_key
 }

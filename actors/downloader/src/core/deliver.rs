@@ -54,6 +54,8 @@ impl DownloaderCore {
                 // whoever waits for the end wants the last figures with it
                 self.tell_at = Some(now);
                 self.finish_set(&chain, effects);
+                // what a dead tree wanted beside it
+                self.take_back_needless(effects);
             } else {
                 at = at.saturating_add(1);
             }

@@ -5,10 +5,16 @@ use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc, time::Instant};
 use alloy_primitives::B256;
 use moorline_messages::{
     BlockNumHash, Breach, Conduct, DownloadFailure, FetchItems, HashOrNumber, PeerId, RequestId,
-    SealedHeader, Span, Weigh,
+    SealedHeader, Span,
 };
+use moorline_rules::MAX_EXTRA_DATA_BYTES;
 
-use super::{chain::Claims, retry::Retry, spans::Spans};
+use super::{
+    chain::Claims,
+    chunk::{Chunk, ChunkState, bytes_of, linked_prefix},
+    retry::Retry,
+    spans::Spans,
+};
 
 /// Chunks that may be asked for or held beyond the proved part, of up to 512 headers each. How many
 /// bytes they may hold is the budget's business.
@@ -25,33 +31,6 @@ struct Frontier {
     number: Option<u64>,
     /// The block above it, which names its hash and implies its height.
     child: Option<BlockNumHash>,
-}
-
-#[derive(Debug)]
-enum ChunkState {
-    Wanted,
-    Asked(RequestId),
-    Held {
-        peer: PeerId,
-        fetch: RequestId,
-        headers: Vec<Arc<SealedHeader>>,
-        /// The peer was told about this answer already.
-        is_judged: bool,
-    },
-}
-
-#[derive(Debug)]
-struct Chunk {
-    limit: u64,
-    by_hash: bool,
-    retry: Retry,
-    state: ChunkState,
-}
-
-impl Chunk {
-    fn new(limit: u64, by_hash: bool) -> Self {
-        Self { limit, by_hash, retry: Retry::default(), state: ChunkState::Wanted }
-    }
 }
 
 /// A part of the chain that just became proved.
@@ -185,9 +164,9 @@ impl Descent {
     /// Whether what comes next is neither here nor asked for, and may be asked for now.
     pub(super) fn lacks_next(&self, now: Instant) -> bool {
         let top = self.frontier.number.unwrap_or(HEIGHT_UNKNOWN);
-        self.chunks.get(&top).is_some_and(|chunk| {
-            matches!(chunk.state, ChunkState::Wanted) && chunk.retry.is_due(now)
-        })
+        let is_ready =
+            |chunk: &Chunk| matches!(chunk.state, ChunkState::Wanted) && chunk.retry.is_due(now);
+        !self.is_done() && self.chunks.get(&top).is_none_or(is_ready)
     }
 
     /// Bytes of headers that wait to be linked.
@@ -268,6 +247,13 @@ impl Descent {
         let fits = headers.first().is_some_and(|first| {
             if chunk.by_hash { first.hash() == frontier.hash } else { first.number == top }
         });
+        // only what is proved may be larger than any header of a live chain
+        let lean = |header: &Arc<SealedHeader>| header.extra_data.len() <= MAX_EXTRA_DATA_BYTES;
+        if !chunk.by_hash && !headers.iter().all(lean) {
+            chunk.state = ChunkState::Wanted;
+            chunk.retry.exclude(peer);
+            return Some(Conduct::OtherBranch);
+        }
         let linked = linked_prefix(&headers);
         let conduct = if headers.len() as u64 > chunk.limit {
             Some(Conduct::TooMany)
@@ -367,11 +353,34 @@ impl Descent {
             self.chunks.remove(&top);
             return Some(headers);
         }
-        // whoever follows our branch can be told by hash
-        chunk.by_hash = true;
-        chunk.retry = Retry::default();
-        chunk.retry.exclude(peer);
+        self.ask_by_hash(top, peer);
         None
+    }
+
+    /// Whoever follows our branch can be told by hash. What was split off an answer from another
+    /// branch goes along, else one peer could make the chunk as small as it likes.
+    fn ask_by_hash(&mut self, top: u64, not: PeerId) {
+        let floor = self.floor.unwrap_or(0);
+        let lowest = top.saturating_add(1).saturating_sub(FetchItems::MAX_HEADERS).max(floor);
+        let below = self.chunks.split_off(&top.saturating_add(1));
+        let inside = self.chunks.split_off(&lowest);
+        self.chunks.extend(below);
+        self.drop_chunks(inside);
+        let mut chunk = Chunk::new(self.room_below(top, floor), true);
+        chunk.retry.exclude(not);
+        self.chunks.insert(top, chunk);
+    }
+
+    fn drop_chunks(&mut self, chunks: BTreeMap<u64, Chunk>) {
+        for chunk in chunks.into_values() {
+            match chunk.state {
+                ChunkState::Wanted => {}
+                ChunkState::Asked(fetch) => self.superseded.push(fetch),
+                ChunkState::Held { headers, .. } => {
+                    self.held_bytes = self.held_bytes.saturating_sub(bytes_of(&headers));
+                }
+            }
+        }
     }
 
     fn link(&mut self, mut headers: Vec<Arc<SealedHeader>>) -> Result<Step, DownloadFailure> {
@@ -427,16 +436,29 @@ impl Descent {
         self.frontier = Frontier { hash: parent, number: Some(number), child: Some(bottom) };
         let floor = self.floor.unwrap_or(0);
         let first = if number < floor { 0 } else { number.saturating_add(1) };
-        for chunk in self.chunks.split_off(&first).into_values() {
-            match chunk.state {
-                ChunkState::Wanted => {}
-                ChunkState::Asked(fetch) => self.superseded.push(fetch),
-                ChunkState::Held { headers, .. } => {
-                    self.held_bytes = self.held_bytes.saturating_sub(bytes_of(&headers));
-                }
+        let mut passed = self.chunks.split_off(&first);
+        if let Some((top, chunk)) = passed.pop_first() {
+            match self.trim(number, top, chunk) {
+                Ok(rest) => drop(self.chunks.insert(number, rest)),
+                Err(chunk) => drop(passed.insert(top, chunk)),
             }
         }
+        self.drop_chunks(passed);
         Ok(())
+    }
+
+    /// What is left of a held chunk once its headers above a height are proved; the chunk, if nothing is.
+    fn trim(&mut self, number: u64, top: u64, mut chunk: Chunk) -> Result<Chunk, Chunk> {
+        let proved = top.saturating_sub(number);
+        let ChunkState::Held { headers, .. } = &mut chunk.state else { return Err(chunk) };
+        let Some(proved) = usize::try_from(proved).ok().filter(|proved| *proved < headers.len())
+        else {
+            return Err(chunk);
+        };
+        let gone: Vec<_> = headers.drain(..proved).collect();
+        chunk.limit = headers.len() as u64;
+        self.held_bytes = self.held_bytes.saturating_sub(bytes_of(&gone));
+        Ok(chunk)
     }
 }
 
@@ -445,17 +467,4 @@ impl Descent {
 pub(super) struct Ask {
     pub(super) items: FetchItems,
     pub(super) avoid: Vec<PeerId>,
-}
-
-fn bytes_of(headers: &[Arc<SealedHeader>]) -> usize {
-    headers.iter().map(|header| header.weight_bytes()).sum()
-}
-
-/// How many headers, from the first, link to one another by parent hash.
-fn linked_prefix(headers: &[Arc<SealedHeader>]) -> usize {
-    let breaks = headers.windows(2).position(|pair| match pair {
-        [above, below] => above.parent_hash != below.hash(),
-        _ => false,
-    });
-    breaks.map_or(headers.len(), |at| at.saturating_add(1))
 }

@@ -17,8 +17,8 @@ use super::{
 /// Fetches of each kind beyond the budget for downloads that follow the head of the chain.
 const TIP_FETCHES: usize = 4;
 
-/// Bytes in flight beyond the budget for the same.
-const TIP_IN_FLIGHT_BYTES: usize = 8 << 20;
+/// Bytes in flight, and bytes held, beyond the budget for the same.
+const TIP_BYTES: usize = 8 << 20;
 
 /// Time a fetch may take, the wait for a free peer included.
 const FETCH_BUDGET: Duration = Duration::from_secs(30);
@@ -28,6 +28,9 @@ const FETCH_GRACE: Duration = Duration::from_secs(5);
 
 /// What a header takes in memory; extra data aside, they are all alike.
 const HEADER_BYTES: usize = size_of::<SealedHeader>();
+
+/// What one answer to a request for headers takes.
+const CHUNK_BYTES: usize = (FetchItems::MAX_HEADERS as usize).saturating_mul(HEADER_BYTES);
 
 /// What a fetch is for.
 #[derive(Clone, Copy, Debug)]
@@ -59,11 +62,13 @@ impl DownloaderCore {
         for at in 0..self.chains.len() {
             let goes_first = self.chains.get(at).is_some_and(Chain::is_tip);
             let slots = slots(self.budget.header_fetches, goes_first);
-            while headers_out < slots && self.has_room_for_headers(now, at) {
-                if self.search_span(now, at, effects) {
+            while headers_out < slots && !self.search_span(now, at, effects) {
+                let claims = self.claims_before(at);
+                if !self.may_ask(at, &claims) || !self.has_room_for_headers(now, at) {
                     break;
                 }
-                let Some((ask, purpose, priority)) = self.next_header_fetch(at, now) else { break };
+                let next = self.next_header_fetch(now, at, &claims);
+                let Some((ask, purpose, priority)) = next else { break };
                 headers_out = headers_out.saturating_add(1);
                 self.send(now, ask, purpose, priority, effects);
             }
@@ -74,7 +79,8 @@ impl DownloaderCore {
             if self.bodies.asked_fetches() >= slots || !self.has_room_for_bodies(urgent) {
                 break;
             }
-            let Some((ask, urgent)) = self.bodies.next_fetch(self.ids) else { break };
+            let room = self.flight_room(urgent).saturating_sub(self.in_flight_bytes());
+            let Some((ask, urgent)) = self.bodies.next_fetch(self.ids, room) else { break };
             let priority = if urgent { Priority::Tip } else { Priority::History };
             self.send(now, ask, Purpose::Bodies, priority, effects);
         }
@@ -97,15 +103,23 @@ impl DownloaderCore {
         true
     }
 
-    fn next_header_fetch(&mut self, at: usize, now: Instant) -> Option<(Ask, Purpose, Priority)> {
-        let claims = self.claims_before(at);
+    /// Whether a download is past its search in the store, and not waiting for an earlier one.
+    fn may_ask(&self, at: usize, claims: &Claims) -> bool {
+        self.chains.get(at).is_some_and(|chain| {
+            let (number, hash) = chain.descent.next();
+            matches!(chain.search, Search::Peers) && !claims.hold(&hash, number)
+        })
+    }
+
+    fn next_header_fetch(
+        &mut self,
+        now: Instant,
+        at: usize,
+        claims: &Claims,
+    ) -> Option<(Ask, Purpose, Priority)> {
         let spans = &self.spans;
         let chain = self.chains.get_mut(at)?;
-        let (number, hash) = chain.descent.next();
-        if !matches!(chain.search, Search::Peers) || claims.hold(&hash, number) {
-            return None;
-        }
-        chain.descent.plan(|frontier| spans.highest_below(frontier), &claims);
+        chain.descent.plan(|frontier| spans.highest_below(frontier), claims);
         let ask = chain.descent.next_fetch(now, self.ids)?;
         let bytes = match &ask.items {
             FetchItems::Headers { limit, .. } => {
@@ -166,41 +180,49 @@ impl DownloaderCore {
         held.saturating_add(self.writer.buffered_bytes())
     }
 
+    const fn flight_room(&self, goes_first: bool) -> usize {
+        let more = if goes_first { TIP_BYTES } else { 0 };
+        self.budget.in_flight_bytes.saturating_add(more)
+    }
+
     fn may_fly(&self, goes_first: bool) -> bool {
-        let more = if goes_first { TIP_IN_FLIGHT_BYTES } else { 0 };
-        self.in_flight_bytes() < self.budget.in_flight_bytes.saturating_add(more)
+        self.in_flight_bytes() < self.flight_room(goes_first)
+    }
+
+    const fn buffer_room(&self, goes_first: bool) -> usize {
+        let more = if goes_first { TIP_BYTES } else { 0 };
+        self.budget.buffer_bytes.saturating_add(more)
     }
 
     /// A slow disk slows intake: nothing more is fetched while too much waits to be written.
     fn has_room_for_bodies(&self, urgent: bool) -> bool {
-        self.may_fly(urgent) && self.buffered_bytes() < self.budget.buffer_bytes
+        self.may_fly(urgent) && self.buffered_bytes() < self.buffer_room(urgent)
     }
 
     /// Headers may have to wait for others before they can be written, so room is kept for all that
     /// are under way. What comes next is let in at the cost of what is farthest from it, else nothing
     /// could ever move.
     fn has_room_for_headers(&mut self, now: Instant, at: usize) -> bool {
-        if !self.may_fly(self.chains.get(at).is_some_and(Chain::is_tip)) {
+        let Some(chain) = self.chains.get(at) else { return false };
+        let (goes_first, lacks_next) = (chain.is_tip(), chain.descent.lacks_next(now));
+        if !self.may_fly(goes_first) {
             return false;
         }
-        let full = |core: &Self| {
-            core.buffered_bytes().saturating_add(core.header_bytes_out())
-                >= core.budget.buffer_bytes
-        };
-        if !full(self) {
+        let room = self.buffer_room(goes_first);
+        if self.buffered_bytes().saturating_add(self.header_bytes_out()) < room {
             return true;
         }
-        let lacks_next = self.chains.get(at).is_some_and(|chain| chain.descent.lacks_next(now));
-        if !lacks_next {
+        // no eviction hurries a slow disk
+        if !lacks_next || self.writer.buffered_bytes() >= room {
             return false;
         }
-        while full(self) {
+        while self.buffered_bytes().saturating_add(CHUNK_BYTES) > room {
             // the longest download reaches farthest down
             let evicted = self.chains.iter_mut().rev().find_map(|chain| chain.descent.evict());
             let Some(headers) = evicted else { break };
             self.progress.evicted = self.progress.evicted.saturating_add(headers);
         }
-        self.buffered_bytes() < self.budget.buffer_bytes
+        true
     }
 
     /// Takes back header fetches that other headers made needless.

@@ -7,9 +7,11 @@
 mod bodies;
 mod budget;
 mod chain;
+mod chunk;
 mod deliver;
 mod descent;
 mod fetching;
+mod ready;
 mod requests;
 mod retry;
 mod spans;

@@ -35,15 +35,15 @@ impl DownloaderCore {
                 }
             }
             DownloadRequest::BlockRange { id, head, count } => {
-                self.drop_orphans(id, effects);
                 self.begin(now, id, head, count.max(1), effects);
+                self.drop_orphans(id, effects);
             }
             DownloadRequest::Cancel { id } => self.end(id, effects),
         }
     }
 
     /// Takes a download up, unless it is under way. A tree that restarted asks for the same blocks by
-    /// another id: it gets them all, and nothing is fetched for it again.
+    /// an id of its own: it gets them all, and nothing is fetched for it again.
     pub(super) fn begin(
         &mut self,
         now: Instant,
@@ -53,17 +53,18 @@ impl DownloaderCore {
         effects: &mut Vec<Effect>,
     ) {
         let same = |chain: &Chain| chain.head == head && chain.count == count;
-        if let Some(chain) = self.chains.iter_mut().find(|chain| same(chain)) {
-            if chain.request == request {
-                return;
-            }
-            if chain.delivered == 0 {
-                chain.request = request;
-                effects.push(started(chain));
-                return;
-            }
+        if self.chains.iter().any(|chain| same(chain) && chain.request == request) {
+            return;
         }
-        self.drop_chains(same, effects);
+        let of_the_dead =
+            |chain: &Chain| same(chain) && chain.request.incarnation() < request.incarnation();
+        let dead = self.chains.iter_mut().find(|chain| of_the_dead(chain));
+        if let Some(chain) = dead.filter(|chain| chain.delivered == 0) {
+            chain.request = request;
+            effects.push(started(chain));
+            return;
+        }
+        self.drop_chains(of_the_dead, effects);
         if self.chains.len() >= CHAINS_MAX {
             return;
         }
@@ -78,14 +79,15 @@ impl DownloaderCore {
     }
 
     /// A tree that restarted has told again what it wants: what its dead incarnations wanted would
-    /// only stand in the way. Bodies that are asked for stay so, since the new range wants them too.
+    /// only stand in the way.
     fn drop_orphans(&mut self, request: RequestId, effects: &mut Vec<Effect>) {
         let incarnation = request.incarnation();
         self.drop_chains(|chain| chain.request.incarnation() < incarnation, effects);
         self.sets.retain(|id, _| id.incarnation() >= incarnation);
     }
 
-    /// Drops downloads whose bodies another one is about to want, and takes back their header fetches.
+    /// Drops downloads and takes back their header fetches. Another download is about to want most of
+    /// their bodies, so those stay until it ends.
     pub(super) fn drop_chains(
         &mut self,
         which: impl Fn(&Chain) -> bool,
@@ -127,6 +129,7 @@ impl DownloaderCore {
     ) {
         let waiting = self.chains.iter().filter(|chain| chain.misses(block));
         let requests: Vec<_> = waiting.map(|chain| chain.request).collect();
+        self.bodies.drop_body(block);
         for request in requests {
             self.fail(request, reason.clone(), effects);
         }

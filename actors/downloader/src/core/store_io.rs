@@ -23,7 +23,7 @@ const READ_BACKOFF: Duration = Duration::from_secs(1);
 impl DownloaderCore {
     /// Asks what is there.
     pub(super) fn load(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let id = self.ids.take();
+        let id = self.loading.map_or_else(|| self.ids.take(), |(id, _)| id);
         self.loading = Some((id, later(now, READ_PATIENCE)));
         effects.push(Effect::Store(StoreRequest::Load { id, from: ActorName::Downloader }));
     }

@@ -300,7 +300,7 @@ fn a_tree_that_restarted_gets_its_blocks_under_the_new_id_without_a_second_fetch
     rig.ask_range(head(&blocks), 1_500);
     let first = rig.fetches.pop_front().unwrap();
     rig.serve(first, peer(1), &blocks);
-    let again = rig.ask_range(head(&blocks), 1_500);
+    let again = rig.ask_range_as(1, head(&blocks), 1_500);
     rig.told.clear();
     rig.serve_all(&blocks);
     assert_eq!(rig.delivered(again), hashes(&blocks));

@@ -1,12 +1,93 @@
 //! What lying peers make of it: nothing.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use alloy_primitives::Sealable;
-use moorline_messages::{Breach, Conduct, DownloadFailure, FetchItems, Header};
+use alloy_primitives::{B256, Sealable};
+use moorline_messages::{
+    Block, Breach, Conduct, DownloadFailure, FetchItems, HashOrNumber, Header, RequestId,
+};
 
-use super::rig::{Rig, chain, hashes, head, peer};
-use crate::core::Input;
+use super::rig::{MemoryStore, Rig, chain, hashes, head, peer};
+use crate::{Budget, core::Input};
+
+/// What an honest peer had to be asked while one of them sent what it sends.
+fn honest_header_requests(
+    rig: &mut Rig,
+    blocks: &[Block],
+    lie: impl Fn(&mut Rig, RequestId, u64, u64),
+) -> u64 {
+    let mut honest = 0;
+    while let Some(fetch) = rig.fetches.pop_front() {
+        match &fetch.items {
+            FetchItems::Headers { top: HashOrNumber::Number(number), limit }
+                if !fetch.avoid.contains(&peer(66)) =>
+            {
+                lie(rig, fetch.id, *number, *limit);
+            }
+            items => {
+                honest += u64::from(matches!(items, FetchItems::Headers { .. }));
+                rig.serve(fetch, peer(1), blocks);
+            }
+        }
+    }
+    honest
+}
+
+#[test]
+fn one_forged_header_at_a_time_does_not_make_everybody_go_one_by_one() {
+    let mut rig = Rig::new();
+    let blocks = rig.chain(3_000);
+    let forged = chain(&rig.genesis, 3_000, 9);
+    let request = rig.ask_range(head(&blocks), 3_000);
+    let first = rig.fetches.pop_front().unwrap();
+    rig.serve(first, peer(1), &blocks);
+    let honest = honest_header_requests(&mut rig, &blocks, |rig, fetch, number, _| {
+        rig.headers(fetch, peer(66), &[&forged[number as usize - 1]]);
+    });
+    assert_eq!(rig.delivered(request), hashes(&blocks));
+    assert!(honest <= 10, "{honest} requests for 2,488 headers");
+    rig.expect_nothing_held();
+}
+
+#[test]
+fn unproved_headers_with_fat_extra_data_are_not_held() {
+    let budget = Budget { buffer_bytes: 16 << 20, ..Budget::default() };
+    let mut rig = Rig::within(budget, MemoryStore::default(), 0);
+    let blocks = rig.chain(6_000);
+    let request = rig.ask_range(head(&blocks), 6_000);
+    let first = rig.fetches.pop_front().unwrap();
+    rig.serve(first, peer(1), &blocks);
+    honest_header_requests(&mut rig, &blocks, |rig, fetch, top, limit| {
+        let mut parent_hash = B256::ZERO;
+        let mut headers = Vec::new();
+        for number in top + 1 - limit..=top {
+            let extra_data = vec![0; 30_000].into();
+            let header = Header { number, parent_hash, extra_data, ..Header::default() };
+            let header = header.seal_slow();
+            parent_hash = header.hash();
+            headers.push(Arc::new(header));
+        }
+        headers.reverse();
+        rig.give(Input::Headers { fetch, peer: peer(66), headers });
+        rig.pass(Duration::from_millis(200));
+        assert!(rig.progress.buffered_bytes <= 24 << 20, "{}", rig.progress.buffered_bytes);
+    });
+    assert_eq!(rig.delivered(request), hashes(&blocks));
+}
+
+#[test]
+fn a_body_sent_over_and_over_is_a_body_nobody_asked_for() {
+    let mut rig = Rig::new();
+    let blocks = rig.chain(6);
+    rig.ask_range(head(&blocks), 6);
+    let (fetch, _, _) = rig.expect_header_fetch();
+    rig.headers(fetch, peer(1), &blocks.iter().rev().collect::<Vec<_>>());
+    let (fetch, wanted) = rig.expect_body_fetch();
+    let one = blocks.iter().find(|block| block.header.hash() == wanted[0].hash).unwrap();
+    rig.bodies(fetch, peer(66), &[one; 6]);
+    assert_eq!(rig.reports.last(), Some(&(peer(66), Conduct::UnaskedBody)));
+    assert!(rig.fetches[0].avoid.contains(&peer(66)));
+}
 
 #[test]
 fn headers_that_do_not_start_at_the_hash_asked_for_are_a_lie() {

@@ -3,6 +3,7 @@
 
 mod behaviour;
 mod bounds;
+mod fairness;
 mod hostile;
 mod long;
 mod recovery;

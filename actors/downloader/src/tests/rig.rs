@@ -33,6 +33,15 @@ pub(super) fn spec() -> Arc<ChainSpec> {
 
 /// A chain whose every body is different: one withdrawal, of the block's own amount.
 pub(super) fn chain(parent: &SealedHeader, count: u64, salt: u64) -> Vec<Block> {
+    blocks(parent, count, salt, 1)
+}
+
+/// A chain whose bodies have many withdrawals each.
+pub(super) fn fat(parent: &SealedHeader, count: u64, withdrawals: usize) -> Vec<Block> {
+    blocks(parent, count, 0, withdrawals)
+}
+
+fn blocks(parent: &SealedHeader, count: u64, salt: u64, withdrawals: usize) -> Vec<Block> {
     let mut parent = parent.clone();
     let mut blocks = Vec::new();
     for _ in 0..count {
@@ -41,7 +50,7 @@ pub(super) fn chain(parent: &SealedHeader, count: u64, salt: u64) -> Vec<Block> 
         let body = Body {
             transactions: Vec::new(),
             ommers: Body::NO_OMMERS,
-            withdrawals: Some(vec![withdrawal]),
+            withdrawals: Some(vec![withdrawal; withdrawals]),
         };
         let header = Header {
             parent_hash: parent.hash(),
@@ -149,6 +158,8 @@ pub(super) struct Rig {
     /// How often each body was asked for.
     pub(super) body_asks: BTreeMap<B256, u64>,
     pub(super) header_asks: u64,
+    /// The height of each chunk that was asked for by number.
+    pub(super) asked_by_number: Vec<u64>,
     /// Fetches that were taken back.
     pub(super) taken_back: Vec<RequestId>,
     /// What was said of standing still, and of going on.
@@ -186,12 +197,29 @@ impl Rig {
             progress: ProgressReport::default(),
             body_asks: BTreeMap::new(),
             header_asks: 0,
+            asked_by_number: Vec::new(),
             taken_back: Vec::new(),
             stalls: Vec::new(),
             next_request: 1,
         };
         rig.give(Input::Started);
         rig
+    }
+
+    /// The actor was rebuilt: a core that knows nothing.
+    pub(super) fn restart_over(&mut self, incarnation: u32) {
+        let first_id = RequestId::first_of(incarnation);
+        self.core = DownloaderCore::new(spec(), Budget::default(), first_id);
+        self.give(Input::Started);
+    }
+
+    /// Nothing is out, nothing is held, nothing is queued, and the books agree.
+    #[track_caller]
+    pub(super) fn expect_nothing_held(&mut self) {
+        self.pass(Duration::from_secs(1));
+        let ProgressReport { in_flight, in_flight_bytes, buffered_bytes, queued, .. } =
+            self.progress;
+        assert_eq!((in_flight, in_flight_bytes, buffered_bytes, queued), (0, 0, 0, 0));
     }
 
     pub(super) fn chain(&self, count: u64) -> Vec<Block> {
@@ -222,9 +250,12 @@ impl Rig {
 
     fn note_fetch(&mut self, request: FetchRequest) {
         match &request.items {
-            FetchItems::Headers { limit, .. } => {
+            FetchItems::Headers { limit, top } => {
                 assert!(*limit >= 1 && *limit <= FetchItems::MAX_HEADERS);
                 self.header_asks += 1;
+                if let HashOrNumber::Number(top) = top {
+                    self.asked_by_number.push(*top);
+                }
             }
             FetchItems::Bodies { blocks } => {
                 assert!(!blocks.is_empty() && blocks.len() <= FetchItems::MAX_BODIES);
