@@ -241,7 +241,7 @@ async fn a_sync_that_is_killed_a_hundred_times_fetches_little_twice() {
         profile: option("PROFILE", Profile::Small),
         blocks: option("BLOCKS", 100_000),
         peers: option("PEERS", 4),
-        work: Duration::from_millis(option("WORK_MS", 300)),
+        work: Duration::from_millis(option("WORK_MS", 100)),
         kills: option("KILLS", 100),
         seed: option("SEED", 4),
     };
