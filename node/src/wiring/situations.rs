@@ -460,7 +460,7 @@ fn a_block_buffered_above_a_range_is_not_fetched_when_the_range_ends() {
 }
 
 #[test]
-fn a_peer_that_answers_one_body_of_many_is_outdone_by_others_and_enough_alone() {
+fn a_peer_that_answers_one_body_of_many_is_enough_alone_and_outdone_by_others() {
     on_stage(|| async {
         let mut alone = Stage::new(&[OneBody]).await;
         let blocks = made(300);
@@ -470,6 +470,17 @@ fn a_peer_that_answers_one_body_of_many_is_outdone_by_others_and_enough_alone() 
         assert_eq!(alone.sent(&blocks), (1, 1));
         assert!(!alone.is_gone(0));
         alone.end().await;
+
+        let mut stage = Stage::new(&[OneBody, Honest]).await;
+        let blocks = made(3_000);
+        stage.serve(&blocks);
+        let started = tokio::time::Instant::now();
+        stage.name_head(&blocks[2_999]).await;
+        stage.expect_tip(&blocks[2_999]).await;
+        assert_eq!(stage.sent(&blocks), (1, 1));
+        // one by one, all of them alone would take a minute
+        assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+        stage.end().await;
     });
 }
 

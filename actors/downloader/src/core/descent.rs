@@ -437,28 +437,28 @@ impl Descent {
         let floor = self.floor.unwrap_or(0);
         let first = if number < floor { 0 } else { number.saturating_add(1) };
         let mut passed = self.chunks.split_off(&first);
-        if let Some((top, chunk)) = passed.pop_first() {
-            match self.trim(number, top, chunk) {
-                Ok(rest) => drop(self.chunks.insert(number, rest)),
-                Err(chunk) => drop(passed.insert(top, chunk)),
+        if let Some((top, mut chunk)) = passed.pop_first() {
+            if self.trim(number, top, &mut chunk) {
+                self.chunks.insert(number, chunk);
+            } else {
+                passed.insert(top, chunk);
             }
         }
         self.drop_chunks(passed);
         Ok(())
     }
 
-    /// What is left of a held chunk once its headers above a height are proved; the chunk, if nothing is.
-    fn trim(&mut self, number: u64, top: u64, mut chunk: Chunk) -> Result<Chunk, Chunk> {
-        let proved = top.saturating_sub(number);
-        let ChunkState::Held { headers, .. } = &mut chunk.state else { return Err(chunk) };
-        let Some(proved) = usize::try_from(proved).ok().filter(|proved| *proved < headers.len())
-        else {
-            return Err(chunk);
-        };
+    /// Leaves of a held chunk what lies at a height and below, if anything does.
+    fn trim(&mut self, number: u64, top: u64, chunk: &mut Chunk) -> bool {
+        let proved = usize::try_from(top.saturating_sub(number)).unwrap_or(usize::MAX);
+        let ChunkState::Held { headers, .. } = &mut chunk.state else { return false };
+        if proved >= headers.len() {
+            return false;
+        }
         let gone: Vec<_> = headers.drain(..proved).collect();
         chunk.limit = headers.len() as u64;
         self.held_bytes = self.held_bytes.saturating_sub(bytes_of(&gone));
-        Ok(chunk)
+        true
     }
 }
 
