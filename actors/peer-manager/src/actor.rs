@@ -1,13 +1,12 @@
-//! The shell: translates messages, steps the core, dispatches what it wants done.
+//! The shell: steps the core, dispatches what it wants done.
+
+mod handlers;
 
 use std::collections::BTreeMap;
 
-use actix::{Actor, ActorContext, Context, Handler, Supervised};
-use moorline_kit::{Alarm, Ask, Cause, Crash, Envelope, Outlet, Stop};
-use moorline_messages::{
-    ActorName, FetchCommand, FetchOutcome, FetchRequest, Lifecycle, PeerReport, PeersReport,
-    RequestId, SessionCommand, SessionEvent,
-};
+use actix::{Actor, Context, Supervised};
+use moorline_kit::{Alarm, Cause, Outlet};
+use moorline_messages::{FetchOutcome, PeersReport, RequestId, SessionCommand};
 
 use crate::{
     PeerManagerConfig, Ports,
@@ -101,79 +100,5 @@ impl Supervised for PeerManagerActor {
         self.effects.clear();
         self.asked.clear();
         self.alarm.clear();
-    }
-}
-
-impl Handler<Envelope<FetchRequest>> for PeerManagerActor {
-    type Result = ();
-
-    fn handle(&mut self, request: Envelope<FetchRequest>, ctx: &mut Context<Self>) {
-        request.handle(|request| {
-            self.asked.insert(request.id, Cause::here());
-            self.step(Input::Fetch(request), ctx);
-        });
-    }
-}
-
-impl Handler<Envelope<FetchCommand>> for PeerManagerActor {
-    type Result = ();
-
-    fn handle(&mut self, command: Envelope<FetchCommand>, ctx: &mut Context<Self>) {
-        command.handle(|command| {
-            let FetchCommand::Cancel { ids } = &command;
-            for id in ids {
-                self.asked.remove(id);
-            }
-            self.step(Input::Command(command), ctx);
-        });
-    }
-}
-
-impl Handler<Envelope<PeerReport>> for PeerManagerActor {
-    type Result = ();
-
-    fn handle(&mut self, report: Envelope<PeerReport>, ctx: &mut Context<Self>) {
-        report.handle(|report| self.step(Input::Report(report), ctx));
-    }
-}
-
-impl Handler<Envelope<SessionEvent>> for PeerManagerActor {
-    type Result = ();
-
-    fn handle(&mut self, event: Envelope<SessionEvent>, ctx: &mut Context<Self>) {
-        event.handle(|event| self.step(Input::Session(event), ctx));
-    }
-}
-
-impl Handler<Envelope<Lifecycle>> for PeerManagerActor {
-    type Result = ();
-
-    fn handle(&mut self, event: Envelope<Lifecycle>, ctx: &mut Context<Self>) {
-        event.handle(|event| {
-            // its requests are forgotten without an outcome
-            self.asked.clear();
-            self.step(Input::Lifecycle(event), ctx);
-        });
-    }
-}
-
-impl Handler<Envelope<Ask<Stop, ()>>> for PeerManagerActor {
-    type Result = ();
-
-    fn handle(&mut self, stop: Envelope<Ask<Stop, ()>>, ctx: &mut Context<Self>) {
-        stop.handle(|ask| {
-            let (Stop, replier) = ask.open();
-            self.step(Input::Stop, ctx);
-            replier.answer(());
-            ctx.stop();
-        });
-    }
-}
-
-impl Handler<Envelope<Crash>> for PeerManagerActor {
-    type Result = ();
-
-    fn handle(&mut self, crash: Envelope<Crash>, _: &mut Context<Self>) {
-        crash.handle(|crash| crash.strike(ActorName::PeerManager))
     }
 }

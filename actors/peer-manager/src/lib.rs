@@ -8,12 +8,18 @@
 //! `Lifecycle` from the supervisor. Out: [`Ports`].
 //!
 //! Invariants:
+//! - Cancelling makes nobody's turn come, and holds for a request that comes only afterwards.
 //! - Every `FetchRequest` gets exactly one `FetchOutcome`, at the latest when its budget ends, time
 //!   in the queue included. Only one that was cancelled, or whose downloader lost its memory, is owed
 //!   nothing.
 //! - No more than four requests that somebody waits for are out to one peer, and one to a peer that
-//!   was just late. What is set aside (cancelled, late, or answered faster by another) takes no slot,
-//!   but its clock runs on: its answer teaches, and its absence is a timeout.
+//!   was just late. What is set aside (cancelled, late, or answered faster by another) takes no slot
+//!   while it is no more than four, but its clock runs on: its answer teaches, its absence is a
+//!   timeout, and until then it counts as work that the peer does first. No peer has more than
+//!   sixteen requests to answer, overdue ones included.
+//! - A peer answers in order: its time for a request begins anew with each answer to an earlier one,
+//!   and ends no sooner than its time for those. A budget that ends before is nobody's fault, and
+//!   what would be answered too late as a rule is not asked.
 //! - A request of the tip that takes unusually long goes to one other peer, too. The first answer with
 //!   anything in it is the outcome; a failure is one only when nobody else works on the request.
 //! - A peer is chosen by what it is expected to take: measured for headers and bodies each by itself,

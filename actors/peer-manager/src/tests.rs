@@ -31,7 +31,10 @@ use moorline_messages::{
 
 use crate::{
     PeerManagerConfig,
-    core::{Effect, Input, Note, PeerManagerCore},
+    core::{
+        ASIDE_REQUESTS_MAX, CANCELLED_EARLY_MAX, Effect, IN_FLIGHT_REQUESTS_MAX, Input, Note,
+        PeerManagerCore, UNANSWERED_REQUESTS_MAX,
+    },
 };
 
 const ANNA: PeerId = peer(1);

@@ -1,6 +1,6 @@
 //! Requests that are out.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, iter, time::Instant};
 
 use moorline_messages::{FetchRequest, PeerId, RequestId, SessionId};
 
@@ -14,15 +14,36 @@ pub(crate) struct Flight {
     pub(crate) kind: Kind,
     /// Items asked for.
     pub(crate) asked: u64,
+    /// The count of all departures: a peer answers in this order.
+    pub(crate) number: u64,
     pub(crate) sent_at: Instant,
-    /// Nothing else of ours was out to the peer when it left.
+    /// The peer owed us nothing else when it left.
     pub(crate) alone: bool,
     /// When it takes longer than is usual for the peer, some margin included.
     pub(crate) unusual_at: Instant,
     /// When the time that the peer is given is over.
     pub(crate) patience_ends: Instant,
-    /// When the outcome is owed: the former, or the end of the budget if that is earlier.
-    pub(crate) deadline: Instant,
+    /// When the budget ends.
+    pub(crate) wanted_until: Instant,
+}
+
+impl Flight {
+    /// When the outcome is owed.
+    fn deadline(&self) -> Instant {
+        self.patience_ends.min(self.wanted_until)
+    }
+
+    /// Whether the peer let its time pass. One that was asked late may only lack some of it.
+    pub(crate) fn is_overdue(&self, now: Instant) -> bool {
+        self.patience_ends <= now
+    }
+
+    /// The peer answered something: what it was asked later gets its time from now on.
+    pub(crate) fn give_time(&mut self, answered: &Self, patience_ends: Instant) {
+        if self.session == answered.session && self.number > answered.number {
+            self.patience_ends = self.patience_ends.max(patience_ends);
+        }
+    }
 }
 
 /// A second peer that is to be asked should the first take unusually long.
@@ -97,12 +118,21 @@ impl Flights {
 
     /// Ends what ran out of time.
     pub(crate) fn expire(&mut self, now: Instant) -> Vec<Ended> {
-        self.end_all(|flight| flight.deadline <= now)
+        self.end_all(|flight| flight.deadline() <= now)
     }
 
     /// Ends what was on a session that is over.
     pub(crate) fn on(&mut self, session: SessionId) -> Vec<Ended> {
         self.end_all(|flight| flight.session == session)
+    }
+
+    /// Everything that is out, for a look at its clock.
+    pub(crate) fn all_mut(&mut self) -> impl Iterator<Item = &mut Flight> {
+        let flights = |fetch| {
+            let Fetch { first, second, .. }: &mut Fetch = fetch;
+            iter::once(first).chain(second)
+        };
+        self.out.values_mut().flat_map(flights)
     }
 
     /// Takes out everything.
@@ -152,10 +182,9 @@ impl Flights {
     }
 
     pub(crate) fn next_wakeup(&self) -> Option<Instant> {
-        let deadline = |flight: &Flight| flight.deadline;
         let wakeup = |fetch: &Fetch| {
             let hedge_at = fetch.hedge.as_ref().and_then(|hedge| hedge.at);
-            [Some(deadline(&fetch.first)), fetch.second.as_ref().map(deadline), hedge_at]
+            [Some(fetch.first.deadline()), fetch.second.as_ref().map(Flight::deadline), hedge_at]
         };
         self.out.values().flat_map(wakeup).flatten().min()
     }

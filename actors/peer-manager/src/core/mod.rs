@@ -2,6 +2,7 @@
 
 mod ban;
 mod dial;
+mod early;
 mod flight;
 mod note;
 mod peers;
@@ -21,10 +22,13 @@ use moorline_messages::{
 
 use ban::{BAN_TIME, Bans, STATIC_BAN_TIME};
 use dial::{BACKOFF_MAX, Dials};
+#[cfg(test)]
+pub(crate) use early::CANCELLED_EARLY_MAX;
+use early::CancelledEarly;
 use flight::{Ended, Flights, Hedge};
 pub(crate) use note::Note;
 #[cfg(test)]
-pub(crate) use peers::IN_FLIGHT_REQUESTS_MAX;
+pub(crate) use peers::{ASIDE_REQUESTS_MAX, IN_FLIGHT_REQUESTS_MAX, UNANSWERED_REQUESTS_MAX};
 use peers::{Choice, Peers};
 use queue::{Place, Queue};
 
@@ -84,6 +88,7 @@ pub(crate) struct PeerManagerCore {
     peers: Peers,
     queue: Queue,
     flights: Flights,
+    early: CancelledEarly,
     dials: Dials,
     bans: Bans,
     /// When to see whether a held request should go to somebody else.
@@ -101,6 +106,7 @@ impl PeerManagerCore {
             peers: Peers::default(),
             queue: Queue::default(),
             flights: Flights::default(),
+            early: CancelledEarly::default(),
             dials: Dials::default(),
             bans: Bans::default(),
             look_again_at: None,
@@ -156,7 +162,7 @@ impl PeerManagerCore {
     }
 
     fn enqueue(&mut self, now: Instant, request: FetchRequest, effects: &mut Vec<Effect>) {
-        if self.queue.contains(request.id) || self.flights.contains(request.id) {
+        if self.holds(request.id) || self.early.came(request.id) {
             return;
         }
         self.report_due = true;
@@ -165,12 +171,18 @@ impl PeerManagerCore {
         }
     }
 
+    /// Whether an outcome of this request is owed.
+    pub(crate) fn holds(&self, id: RequestId) -> bool {
+        self.queue.contains(id) || self.flights.contains(id)
+    }
+
     /// Nobody waits for these any longer; whoever works on them still has something to teach.
     fn cancel(&mut self, ids: &[RequestId]) {
         self.report_due = true;
         for id in ids {
             self.queue.remove(*id);
             self.set_aside(*id);
+            self.early.cancelled(*id);
         }
     }
 
@@ -308,6 +320,7 @@ impl PeerManagerCore {
         self.report_due = true;
         let got = u64::try_from(items.len()).unwrap_or(u64::MAX);
         self.peers.answered(now, &flight, got, wire_bytes);
+        self.peers.give_time(now, &flight, self.flights.all_mut());
         let Some(ended) = awaited else { return };
         if items.is_empty() && !ended.is_last {
             // the downloader does not see this answer, and cannot judge it
@@ -373,7 +386,12 @@ impl PeerManagerCore {
         for ended in self.flights.expire(now) {
             self.report_due = true;
             self.peers.set_aside(ended.id, ended.flight);
-            effects.extend(last_fails(&ended, FetchError::TimedOut));
+            effects.extend(if ended.flight.is_overdue(now) {
+                last_fails(&ended, FetchError::TimedOut)
+            } else {
+                // it left the queue too late: the peer had no fair chance
+                ended.is_last.then(|| fails(ended.id, None, FetchError::NoPeer))
+            });
         }
         self.flights.look_at_clock(now);
         self.report_due |= self.peers.time_out(now);
@@ -388,12 +406,12 @@ impl PeerManagerCore {
         self.hedge(now, effects);
         let mut from: Option<Place> = None;
         while self.peers.any_free()
-            && let Some((place, session)) = self.next_match(now, from)
+            && let Some((place, request, session)) = self.next_match(now, from)
         {
             from = Some(place);
-            let Some(queued) = self.queue.take(place) else { return };
+            let Some(queued) = self.queue.dispatch(request) else { return };
             let (deadline, wanted) = (queued.deadline, queued.request);
-            let (request, items) = (wanted.id, wanted.items.clone());
+            let items = wanted.items.clone();
             let Some(flight) = self.peers.depart(now, session, &items, deadline) else { return };
             let is_hedged = wanted.priority == Priority::Tip;
             let hedge = is_hedged.then(|| Hedge::of(wanted, deadline, &flight));
@@ -417,7 +435,7 @@ impl PeerManagerCore {
     fn next_hedge(&mut self, now: Instant) -> Option<(RequestId, FetchItems, Instant, SessionId)> {
         let mut held_until = None;
         let found = self.flights.hedges().find_map(|hedge| {
-            let choice = self.peers.choose(now, &hedge.request, false);
+            let choice = self.peers.choose(now, &hedge.request, false, Some(hedge.deadline));
             let session = chosen(choice, &mut held_until)?;
             Some((hedge.request.id, hedge.request.items.clone(), hedge.deadline, session))
         });
@@ -427,11 +445,18 @@ impl PeerManagerCore {
 
     /// The first request behind `from` that somebody can take now. Those before it found nobody, and
     /// peers only get busier.
-    fn next_match(&mut self, now: Instant, from: Option<Place>) -> Option<(Place, SessionId)> {
+    fn next_match(
+        &mut self,
+        now: Instant,
+        from: Option<Place>,
+    ) -> Option<(Place, RequestId, SessionId)> {
         let mut held_until = None;
         let found = self.queue.behind(from).find_map(|(place, queued)| {
-            let choice = self.peers.choose(now, &queued.request, queued.may_repeat());
-            Some((*place, chosen(choice, &mut held_until)?))
+            let request = &queued.request;
+            // with its whole budget ahead it is worth a try, else the slowest would never be asked
+            let deadline = (queued.since < now).then_some(queued.deadline);
+            let choice = self.peers.choose(now, request, queued.may_repeat(), deadline);
+            Some((place, request.id, chosen(choice, &mut held_until)?))
         });
         self.look_again_at = [self.look_again_at, held_until].into_iter().flatten().min();
         found

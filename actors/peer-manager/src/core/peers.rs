@@ -25,8 +25,12 @@ const ALIKE_PART: u64 = 4;
 const TIMEOUTS_IN_A_ROW_MAX: u32 = 5;
 /// A peer that owes answers and gives none for this long is dropped.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
-/// Timed-out requests whose late answers are still recognised, per session.
-const LATE_REQUESTS_MAX: usize = 16;
+/// Most requests that were set aside and are not overdue before they take slots: the peer answers
+/// them first, so what comes behind them waits. None with a peer that was just late.
+pub(crate) const ASIDE_REQUESTS_MAX: usize = 4;
+/// Most requests that one peer has not answered, set aside and overdue ones included. A peer that
+/// still works through these is asked nothing more; one that does not is dropped for its silence.
+pub(crate) const UNANSWERED_REQUESTS_MAX: usize = 16;
 /// Peers of which something is remembered, connected ones included.
 const RECORDS_MAX: usize = 1_024;
 /// Blocks by which a peer's announced head may lag: updates are due every 32 blocks, and nobody
@@ -63,6 +67,8 @@ struct Candidate<'a> {
     expected_us: u64,
     /// See [`Peer::answers_by`].
     answers_by: Option<Instant>,
+    /// When it usually would be done; `None` if nobody knows.
+    done_by: Option<Instant>,
 }
 
 /// What to do with a request now.
@@ -110,17 +116,34 @@ pub(crate) struct Peer {
     timed_out_at: Option<Instant>,
     /// Since when the peer owes something and sent nothing.
     owes_since: Option<Instant>,
+    /// When the time is over that it was given for the newest of what it owes.
+    patience_ends: Option<Instant>,
     answered_at: Option<Instant>,
 }
 
 impl Peer {
     /// A peer that just let its time pass is given one request at a time until it answers again.
-    const fn capacity(&self) -> usize {
-        if self.timeouts_in_a_row > 0 { 1 } else { IN_FLIGHT_REQUESTS_MAX }
+    fn is_free(&self) -> bool {
+        let (slots, aside_max) = match self.timeouts_in_a_row {
+            0 => (IN_FLIGHT_REQUESTS_MAX, ASIDE_REQUESTS_MAX),
+            _ => (1, 0),
+        };
+        let aside = self.open_late().count().saturating_sub(aside_max);
+        self.in_flight.saturating_add(aside) < slots
+            && self.in_flight.saturating_add(self.late.len()) < UNANSWERED_REQUESTS_MAX
     }
 
-    const fn is_free(&self) -> bool {
-        self.in_flight < self.capacity()
+    /// What the peer has to answer first, whether or not somebody waits for it: requests, and their
+    /// items.
+    fn ahead(&self) -> (usize, u64) {
+        let out = (self.in_flight, self.items_out);
+        self.open_late().fold(out, |(requests, items), late| {
+            (requests.saturating_add(1), items.saturating_add(late.flight.asked))
+        })
+    }
+
+    fn open_late(&self) -> impl Iterator<Item = &Late> {
+        self.late.iter().filter(|late| !late.is_overdue)
     }
 
     fn owes_nothing(&self) -> bool {
@@ -137,7 +160,7 @@ impl Peer {
     fn time_out(&mut self, now: Instant) -> Vec<(Flight, bool)> {
         let mut overdue = Vec::new();
         for late in &mut self.late {
-            if late.is_overdue || late.flight.patience_ends > now {
+            if late.is_overdue || !late.flight.is_overdue(now) {
                 continue;
             }
             late.is_overdue = true;
@@ -165,19 +188,25 @@ impl Peer {
 
     /// Until when a busy peer can be believed to give its next answer soon.
     fn answers_by(&self, meter: &Meter, request: &FetchRequest) -> Option<Instant> {
-        let requests = u64::try_from(self.in_flight).unwrap_or(u64::MAX);
-        let items = self.items_out.checked_div(requests)?;
+        let (requests, items) = self.ahead();
+        let items = items.checked_div(u64::try_from(requests).unwrap_or(u64::MAX))?;
         Some(after(self.owes_since?, meter.unusual(Kind::of(&request.items), items, (0, 0))))
     }
 
     fn expected_us(&self, meter: &Meter, now: Instant, request: &FetchRequest) -> u64 {
         let kind = Kind::of(&request.items);
         let items = asked_items(&request.items);
+        let ahead = self.ahead();
         // the tip is no time to try
-        if request.priority == Priority::History && self.in_flight == 0 {
+        if request.priority == Priority::History && ahead.0 == 0 {
             return meter.hoped_us(now, kind, items);
         }
-        meter.expected_us(now, kind, items, (self.in_flight, self.items_out))
+        meter.expected_us(now, kind, items, ahead)
+    }
+
+    fn done_by(&self, meter: &Meter, now: Instant, items: &FetchItems) -> Option<Instant> {
+        let usual = meter.usual(Kind::of(items), asked_items(items), self.ahead())?;
+        Some(after(now, usual))
     }
 }
 
@@ -220,6 +249,7 @@ impl Peers {
             timeouts_in_a_row: 0,
             timed_out_at: None,
             owes_since: None,
+            patience_ends: None,
             answered_at: None,
         };
         self.sessions.insert(session, peer);
@@ -260,10 +290,18 @@ impl Peers {
 
     /// Who should get these items: of the best standing that anybody connected has towards them, the
     /// peer that is free and expected to be done first, alike ones in turns. While those are all busy,
-    /// the request waits. The tip also waits for a busy peer that is expected to be done sooner.
-    pub(crate) fn choose(&self, now: Instant, request: &FetchRequest, may_repeat: bool) -> Choice {
+    /// the request waits. The tip also waits for a busy peer that is expected to be done sooner. Who
+    /// would not be done by the `deadline` is not asked, as the answer would be for nobody.
+    pub(crate) fn choose(
+        &self,
+        now: Instant,
+        request: &FetchRequest,
+        may_repeat: bool,
+        deadline: Option<Instant>,
+    ) -> Choice {
         let candidates = self.candidates(now, request, may_repeat).into_iter();
-        let (free, busy): (Vec<_>, Vec<_>) = candidates.partition(|it| it.peer.is_free());
+        let (mut free, busy): (Vec<_>, Vec<_>) = candidates.partition(|it| it.peer.is_free());
+        free.retain(|it| it.done_by.zip(deadline).is_none_or(|(done, deadline)| done < deadline));
         let Some(least_us) = free.iter().map(|candidate| candidate.expected_us).min() else {
             return Choice::Nobody;
         };
@@ -293,7 +331,9 @@ impl Peers {
                 (peer.standing(request, heights)?, &self.records.get(&peer.info.id)?.meter);
             let expected_us = peer.expected_us(meter, now, request);
             let answers_by = peer.answers_by(meter, request);
-            Some((standing, Candidate { session: *session, peer, expected_us, answers_by }))
+            let done_by = peer.done_by(meter, now, &request.items);
+            let session = *session;
+            Some((standing, Candidate { session, peer, expected_us, answers_by, done_by }))
         });
         let able: Vec<_> = able.collect();
         let best = able.iter().map(|(standing, _)| *standing).min();
@@ -302,31 +342,34 @@ impl Peers {
         fit.map(|(_, candidate)| candidate).collect()
     }
 
-    /// A request leaves for a peer. `deadline` is when its outcome is owed at the latest.
+    /// A request leaves for a peer. `wanted_until` is when its outcome is owed at the latest.
     pub(crate) fn depart(
         &mut self,
         now: Instant,
         session: SessionId,
         items: &FetchItems,
-        deadline: Instant,
+        wanted_until: Instant,
     ) -> Option<Flight> {
         let peer = self.sessions.get_mut(&session)?;
         let meter = self.records.get(&peer.info.id)?.meter;
         let (kind, asked) = (Kind::of(items), asked_items(items));
-        let ahead = (peer.in_flight, peer.items_out);
         let patience_ends = after(now, meter.timeout(kind, asked));
+        // it cannot be late with this while it is in time with what it answers first
+        let patience_ends = peer.patience_ends.map_or(patience_ends, |it| it.max(patience_ends));
+        self.departures = self.departures.saturating_add(1);
         let flight = Flight {
             session,
             peer: peer.info.id,
             kind,
             asked,
+            number: self.departures,
             sent_at: now,
-            alone: peer.in_flight == 0,
-            unusual_at: after(now, meter.unusual(kind, asked, ahead)),
+            alone: peer.owes_nothing(),
+            unusual_at: after(now, meter.unusual(kind, asked, peer.ahead())),
             patience_ends,
-            deadline: patience_ends.min(deadline),
+            wanted_until,
         };
-        self.departures = self.departures.saturating_add(1);
+        peer.patience_ends = Some(patience_ends);
         peer.turn = self.departures;
         peer.in_flight = peer.in_flight.saturating_add(1);
         peer.items_out = peer.items_out.saturating_add(asked);
@@ -356,9 +399,6 @@ impl Peers {
     pub(crate) fn set_aside(&mut self, id: RequestId, flight: Flight) {
         let Some(peer) = self.sessions.get_mut(&flight.session) else { return };
         peer.lands(&flight);
-        if peer.late.len() >= LATE_REQUESTS_MAX {
-            peer.late.pop_front();
-        }
         peer.late.push_back(Late { id, flight, is_overdue: false });
     }
 
@@ -385,7 +425,9 @@ impl Peers {
         peer.timeouts_in_a_row = 0;
         // peers answer in order: what was asked earlier and is still open never comes
         peer.late.retain(|late| late.flight.sent_at >= flight.sent_at);
-        peer.owes_since = (!peer.owes_nothing()).then_some(now);
+        let owes = !peer.owes_nothing();
+        peer.owes_since = owes.then_some(now);
+        peer.patience_ends = peer.patience_ends.filter(|_| owes);
         let took = now.saturating_duration_since(flight.sent_at);
         let record = self.record(now, flight.peer);
         record
@@ -394,6 +436,25 @@ impl Peers {
         record.served_items = record.served_items.saturating_add(got);
         let bytes = u64::try_from(wire_bytes).unwrap_or(u64::MAX);
         record.served_bytes = record.served_bytes.saturating_add(bytes);
+    }
+
+    /// A peer answers in order: its time for what it was asked after this begins now.
+    pub(crate) fn give_time<'a>(
+        &'a mut self,
+        now: Instant,
+        answered: &Flight,
+        awaited: impl Iterator<Item = &'a mut Flight>,
+    ) {
+        let Some(peer) = self.sessions.get_mut(&answered.session) else { return };
+        let Some(record) = self.records.get(&answered.peer) else { return };
+        let open = peer.late.iter_mut().filter(|late| !late.is_overdue);
+        for flight in awaited.chain(open.map(|late| &mut late.flight)) {
+            let patience = record.meter.timeout(flight.kind, flight.asked);
+            flight.give_time(answered, after(now, patience));
+            if flight.session == answered.session {
+                peer.patience_ends = peer.patience_ends.max(Some(flight.patience_ends));
+            }
+        }
     }
 
     /// Takes note of a judgement on a peer, wherever it is now.
@@ -421,8 +482,7 @@ impl Peers {
     pub(crate) fn next_wakeup(&self) -> Option<Instant> {
         let ends = |peer: &Peer| {
             let silence_ends = peer.owes_since.map(|since| after(since, SILENCE_MAX));
-            let open = peer.late.iter().filter(|late| !late.is_overdue);
-            [silence_ends, open.map(|late| late.flight.patience_ends).min()]
+            [silence_ends, peer.open_late().map(|late| late.flight.patience_ends).min()]
         };
         self.sessions.values().flat_map(ends).flatten().min()
     }

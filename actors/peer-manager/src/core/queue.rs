@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    ops::Bound,
+    iter,
     time::{Duration, Instant},
 };
 
@@ -30,6 +30,8 @@ pub(crate) struct Queued {
     pub(crate) request: FetchRequest,
     /// When an outcome is owed.
     pub(crate) deadline: Instant,
+    /// When it came.
+    pub(crate) since: Instant,
     /// When peers that failed at it may be asked again; `None` once they may.
     last_resort_at: Option<Instant>,
 }
@@ -40,46 +42,62 @@ impl Queued {
     }
 }
 
+/// One kind of one class, first come, first served.
+#[derive(Debug, Default)]
+struct Line {
+    /// By arrival.
+    waiting: BTreeMap<u64, Queued>,
+    /// The turn of the first; each one behind it has the kind's next.
+    turn: u64,
+}
+
+impl Line {
+    /// In order, each with its turn. What is taken back leaves no gap: those behind it move up.
+    fn places(&self, class: Priority, kind: Kind) -> impl Iterator<Item = (Place, &Queued)> {
+        let turns = iter::successors(Some(self.turn), move |turn| Some(after_turn(kind, *turn)));
+        let waiting = turns.zip(&self.waiting);
+        waiting.map(move |(turn, (arrival, queued))| ((class, turn, *arrival), queued))
+    }
+}
+
+const fn after_turn(kind: Kind, turn: u64) -> u64 {
+    turn.saturating_add(match kind {
+        Kind::Headers => 1,
+        Kind::Bodies => HEADER_TURNS_PER_BODY_TURN,
+    })
+}
+
 /// The waiting room: the tip first, then first come, first served.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    waiting: BTreeMap<Place, Queued>,
-    places: BTreeMap<RequestId, Place>,
+    lines: BTreeMap<(Priority, Kind), Line>,
+    /// Where each request waits: its line, and its arrival.
+    places: BTreeMap<RequestId, ((Priority, Kind), u64)>,
     arrivals: u64,
-    /// The next turn of each kind of a class.
-    turns: BTreeMap<(Priority, Kind), u64>,
-    /// The turn of a class that was served last.
+    /// The turn that a class has come to.
     served: BTreeMap<Priority, u64>,
 }
 
 impl Queue {
     /// Takes a request in, or gives it back when the room is full.
     pub(crate) fn push(&mut self, now: Instant, request: FetchRequest) -> Result<(), FetchRequest> {
-        if self.waiting.len() >= QUEUED_REQUESTS_MAX {
+        if self.len() >= QUEUED_REQUESTS_MAX {
             return Err(request);
         }
         self.arrivals = self.arrivals.saturating_add(1);
         let budget = Duration::from_millis(request.budget_ms).min(BUDGET_MAX);
-        let place = (request.priority, self.turn(&request), self.arrivals);
-        self.places.insert(request.id, place);
+        let line_of = (request.priority, Kind::of(&request.items));
+        let line = self.lines.entry(line_of).or_default();
+        if line.waiting.is_empty() {
+            // a kind that had none waiting goes on where the other is
+            line.turn = line.turn.max(self.served.get(&request.priority).copied().unwrap_or(0));
+        }
+        self.places.insert(request.id, (line_of, self.arrivals));
         let last_resort_at = (!request.avoid.is_empty()).then(|| after(now, LAST_RESORT_WAIT));
-        let queued = Queued { deadline: after(now, budget), last_resort_at, request };
-        self.waiting.insert(place, queued);
+        let deadline = after(now, budget);
+        let queued = Queued { deadline, since: now, last_resort_at, request };
+        line.waiting.insert(self.arrivals, queued);
         Ok(())
-    }
-
-    /// The next turn of its kind; one that has none waiting goes on where the others are.
-    fn turn(&mut self, request: &FetchRequest) -> u64 {
-        let kind = Kind::of(&request.items);
-        let served = self.served.get(&request.priority).copied().unwrap_or(0);
-        let next = self.turns.entry((request.priority, kind)).or_default();
-        let turn = served.max(*next);
-        let length = match kind {
-            Kind::Headers => 1,
-            Kind::Bodies => HEADER_TURNS_PER_BODY_TURN,
-        };
-        *next = turn.saturating_add(length);
-        turn
     }
 
     pub(crate) fn contains(&self, id: RequestId) -> bool {
@@ -87,50 +105,65 @@ impl Queue {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.waiting.len()
+        self.places.len()
     }
 
     pub(crate) fn clear(&mut self) {
-        self.waiting.clear();
+        self.lines.values_mut().for_each(|line| line.waiting.clear());
         self.places.clear();
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = &Queued> {
+        self.lines.values().flat_map(|line| line.waiting.values())
     }
 
     /// Takes out what ran out of time, and notes whose last resort has come.
     pub(crate) fn expire(&mut self, now: Instant) -> Vec<RequestId> {
-        for queued in self.waiting.values_mut() {
+        for queued in self.lines.values_mut().flat_map(|line| line.waiting.values_mut()) {
             queued.last_resort_at = queued.last_resort_at.filter(|at| *at > now);
         }
-        let late: Vec<Place> = self
-            .waiting
-            .iter()
-            .filter(|(_, queued)| queued.deadline <= now)
-            .map(|(place, _)| *place)
-            .collect();
-        late.into_iter().filter_map(|place| self.take(place)).map(|it| it.request.id).collect()
+        let late = self.waiting().filter(|queued| queued.deadline <= now);
+        let late: Vec<RequestId> = late.map(|queued| queued.request.id).collect();
+        late.into_iter().filter(|id| self.remove(*id).is_some()).collect()
     }
 
     /// What waits behind a place, in order; all of it behind `None`.
-    pub(crate) fn behind(&self, place: Option<Place>) -> impl Iterator<Item = (&Place, &Queued)> {
-        let start = place.map_or(Bound::Unbounded, Bound::Excluded);
-        self.waiting.range((start, Bound::Unbounded))
+    pub(crate) fn behind(&self, place: Option<Place>) -> impl Iterator<Item = (Place, &Queued)> {
+        let classes = [Priority::Tip, Priority::History].into_iter();
+        let all = classes.flat_map(|class| {
+            let line = |kind| {
+                let line = self.lines.get(&(class, kind));
+                line.into_iter().flat_map(move |it| it.places(class, kind)).peekable()
+            };
+            let (mut headers, mut bodies) = (line(Kind::Headers), line(Kind::Bodies));
+            iter::from_fn(move || match (headers.peek(), bodies.peek()) {
+                (Some((header, _)), Some((body, _))) if body < header => bodies.next(),
+                (None, _) => bodies.next(),
+                (Some(_), _) => headers.next(),
+            })
+        });
+        all.skip_while(move |(it, _)| place.is_some_and(|place| *it <= place))
     }
 
-    pub(crate) fn take(&mut self, place: Place) -> Option<Queued> {
-        let queued = self.waiting.remove(&place)?;
-        self.places.remove(&queued.request.id);
-        let (class, turn, _) = place;
+    /// Takes out what is sent now: its kind has had its turn.
+    pub(crate) fn dispatch(&mut self, id: RequestId) -> Option<Queued> {
+        let ((class, kind), _) = *self.places.get(&id)?;
+        let queued = self.remove(id)?;
+        let line = self.lines.get_mut(&(class, kind))?;
         let served = self.served.entry(class).or_default();
-        *served = turn.max(*served);
+        // the first's turn, though others may have passed it because nobody can take it
+        *served = line.turn.max(*served);
+        line.turn = after_turn(kind, line.turn);
         Some(queued)
     }
 
-    /// Takes out what waits under this id, if anything does.
+    /// Takes out what waits under this id, if anything does. Nobody's turn comes by that.
     pub(crate) fn remove(&mut self, id: RequestId) -> Option<Queued> {
-        let place = self.places.get(&id)?;
-        self.take(*place)
+        let (line, arrival) = self.places.remove(&id)?;
+        self.lines.get_mut(&line)?.waiting.remove(&arrival)
     }
 
     pub(crate) fn next_wakeup(&self) -> Option<Instant> {
-        self.waiting.values().flat_map(|it| [Some(it.deadline), it.last_resort_at]).flatten().min()
+        self.waiting().flat_map(|it| [Some(it.deadline), it.last_resort_at]).flatten().min()
     }
 }

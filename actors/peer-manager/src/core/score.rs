@@ -228,6 +228,12 @@ impl Meter {
         micros(work_ms + self.penalty_ms(now))
     }
 
+    /// What a request usually takes, with what is `ahead` of it and without regard to faults. `None`
+    /// for a peer nobody measured.
+    pub(crate) fn usual(&self, kind: Kind, items: u64, ahead: (usize, u64)) -> Option<Duration> {
+        Some(Duration::from_micros(micros(self.pace(kind)?.work_ms(items, ahead))))
+    }
+
     /// How long a request takes when it takes longer than is usual for this peer, these items and
     /// what is `ahead` of them.
     pub(crate) fn unusual(&self, kind: Kind, items: u64, ahead: (usize, u64)) -> Duration {

@@ -399,3 +399,90 @@ fn headers_and_bodies_take_turns_whichever_were_asked_for_first() {
     }
     assert_eq!(kinds, "hhhhbhhhhbbbbbbb");
 }
+
+/// What is asked of Anna from now on when she answers the oldest, one after another, until nothing
+/// waits: h for headers, b for bodies.
+fn kinds_in_turn(rig: &mut Rig, out: &mut VecDeque<Asked>) -> String {
+    let mut kinds = String::new();
+    while let Some(asked) = out.pop_front() {
+        rig.answers_after(10, &asked, 1);
+        rig.expect_answer(asked.id, ANNA);
+        if !rig.seen.is_empty() {
+            let next = rig.expect_asked(ANNA);
+            kinds.push(if matches!(next.items, FetchItems::Headers { .. }) { 'h' } else { 'b' });
+            out.push_back(next);
+        }
+    }
+    kinds
+}
+
+/// Anna with four requests out and a long line of bodies behind them.
+fn a_line_of_bodies(rig: &mut Rig, count: u64) -> (VecDeque<Asked>, Vec<RequestId>) {
+    rig.peer_connects(ANNA);
+    let ids: Vec<RequestId> = (0..4 + count).map(|at| rig.fetch(bodies(at..=at))).collect();
+    ((0..4).map(|_| rig.expect_asked(ANNA)).collect(), ids[4..].to_vec())
+}
+
+#[test]
+fn headers_have_their_turn_though_bodies_far_back_are_cancelled_or_expire() {
+    for expires in [false, true] {
+        let mut rig = Rig::new();
+        let (mut out, line) = a_line_of_bodies(&mut rig, 8);
+        if expires {
+            let id = rig.fetch_within(bodies(90..=90), 50);
+            rig.passes(50);
+            rig.expect_failure(id, None, FetchError::NoPeer);
+        } else {
+            rig.cancel(&line[7..]);
+        }
+        for at in 1..=8 {
+            rig.fetch(headers(at * 100, 1));
+        }
+        let kinds = kinds_in_turn(&mut rig, &mut out);
+        assert!(kinds.starts_with("hhhhbhhhhb"), "{kinds}");
+    }
+}
+
+#[test]
+fn bodies_keep_their_turns_though_those_before_them_are_cancelled() {
+    let mut rig = Rig::new();
+    let (mut out, line) = a_line_of_bodies(&mut rig, 40);
+    for at in 1..=12 {
+        rig.fetch(headers(at * 100, 1));
+    }
+    rig.cancel(&line[..38]);
+    assert_eq!(kinds_in_turn(&mut rig, &mut out), "hhhhbhhhhbhhhh");
+    // and all of them
+    let mut rig = Rig::new();
+    let (mut out, line) = a_line_of_bodies(&mut rig, 40);
+    rig.cancel(&line);
+    for at in 1..=12 {
+        rig.fetch(headers(at * 100, 1));
+    }
+    rig.fetch(bodies(900..=900));
+    rig.fetch(bodies(901..=901));
+    assert_eq!(kinds_in_turn(&mut rig, &mut out), "hhhhhbhhhhbhhh");
+}
+
+#[test]
+fn what_nobody_can_take_yet_keeps_its_turn() {
+    let mut rig = Rig::new();
+    let history = range(50, 1_000);
+    rig.peer_connects_with(ANNA, history);
+    rig.peer_connects_with(BERT, range(0, 10));
+    let old: Vec<RequestId> = (0..5).map(|at| rig.fetch(bodies(at..=at))).collect();
+    let mut out: VecDeque<Asked> = old[..4].iter().map(|_| rig.expect_asked(BERT)).collect();
+    // many pass the one that only Bert has, while he is busy
+    for at in 100..140 {
+        rig.fetch(bodies(at..=at));
+        let asked = rig.expect_asked(ANNA);
+        rig.answers_after(10, &asked, 1);
+        rig.expect_answer(asked.id, ANNA);
+    }
+    rig.fetch(headers(9, 1));
+    assert!(matches!(rig.expect_asked(ANNA).items, FetchItems::Headers { .. }));
+    let asked = out.pop_front().unwrap();
+    rig.answers_after(10, &asked, 1);
+    rig.expect_answer(asked.id, BERT);
+    assert_eq!(rig.expect_asked(BERT).id, old[4]);
+}

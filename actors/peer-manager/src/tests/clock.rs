@@ -65,9 +65,159 @@ fn a_budget_includes_the_time_in_the_queue() {
     rig.passes(299);
     rig.expect_silence();
     rig.passes(1);
-    rig.expect_failure(id, Some(ANNA), FetchError::TimedOut);
+    rig.expect_failure(id, None, FetchError::NoPeer);
     rig.passes(1_000);
     assert_eq!(rig.reports.last().unwrap().1.peers[0].faults, 0, "it had no fair chance");
+}
+
+#[test]
+fn a_slow_peer_alone_is_asked_nothing_that_it_cannot_answer_in_time_and_is_blamed_for_nothing() {
+    let mut rig = Rig::new();
+    rig.peer_connects(ANNA);
+    let wanted: Vec<RequestId> =
+        (0..32).map(|n| rig.fetch_within(bodies(n * 45..=n * 45 + 44), 30_000)).collect();
+    // three seconds of work each, one after another
+    let mut queue: VecDeque<Asked> = (0..4).map(|_| rig.expect_asked(ANNA)).collect();
+    let mut served = 0;
+    while let Some(asked) = queue.pop_front() {
+        rig.answers_after(3_000, &asked, 45);
+        rig.expect_answer(asked.id, ANNA);
+        served += 1;
+        while let Some(Effect::Command(_)) = rig.seen.front() {
+            queue.push_back(rig.expect_asked(ANNA));
+        }
+    }
+    assert!(served >= 8, "only {served} were asked for in thirty seconds");
+    rig.passes(30_000);
+    for id in &wanted[served..] {
+        rig.expect_failure(*id, None, FetchError::NoPeer);
+    }
+    assert_eq!(rig.faults(ANNA), 0);
+    rig.expect_silence();
+}
+
+#[test]
+fn even_the_slowest_peer_is_tried_with_what_has_its_whole_budget_ahead() {
+    let mut rig = Rig::new();
+    rig.peer_connects(ANNA);
+    rig.measure(ANNA, 4_000);
+    let id = rig.fetch_within(bodies(1..=2), 3_000);
+    let asked = rig.expect_asked(ANNA);
+    rig.answers_after(2_000, &asked, 2);
+    rig.expect_answer(id, ANNA);
+}
+
+#[test]
+fn what_has_too_little_time_left_for_one_peer_goes_to_a_faster_one() {
+    let mut rig = Rig::new();
+    rig.peer_connects(ANNA);
+    rig.measure(ANNA, 4_000);
+    rig.peer_connects(BERT);
+    rig.measure(BERT, 50);
+    let held: Vec<Asked> = (1..=8)
+        .map(|at| {
+            rig.fetch(bodies(at..=at));
+            let Effect::Command(SessionCommand::Fetch { session, request, items }) =
+                rig.expect_effect()
+            else {
+                panic!("both have four slots");
+            };
+            Asked { session, id: request, items }
+        })
+        .collect();
+    let id = rig.fetch_within(bodies(9..=9), 3_000);
+    let of = |rig: &Rig, who| held.iter().find(|it| rig.peers[&it.session] == who).unwrap().clone();
+    let anna = of(&rig, ANNA);
+    rig.answers_after(100, &anna, 1);
+    rig.expect_answer(anna.id, ANNA);
+    rig.expect_silence();
+    let bert = of(&rig, BERT);
+    rig.answers_after(100, &bert, 1);
+    rig.expect_answer(bert.id, BERT);
+    assert_eq!(rig.expect_asked(BERT).id, id);
+}
+
+#[test]
+fn the_time_for_an_answer_begins_when_the_peer_is_done_with_what_it_was_asked_before() {
+    let mut rig = Rig::new();
+    rig.peer_connects(ANNA);
+    let asked: Vec<Asked> = (1..=4)
+        .map(|at| {
+            rig.fetch(headers(at * 100, 1));
+            rig.expect_asked(ANNA)
+        })
+        .collect();
+    // five seconds each while nobody knows it, and four times what it takes from then on
+    for one in &asked[..3] {
+        rig.answers_after(4_000, one, 1);
+        rig.expect_answer(one.id, ANNA);
+    }
+    rig.passes(19_900);
+    assert_eq!((rig.in_flight(ANNA), rig.faults(ANNA)), (1, 0));
+    rig.passes(200);
+    rig.expect_failure(asked[3].id, Some(ANNA), FetchError::TimedOut);
+    assert_eq!(rig.faults(ANNA), 1);
+}
+
+#[test]
+fn what_a_peer_passes_over_has_no_more_time_for_it() {
+    let mut rig = Rig::new();
+    rig.peer_connects(ANNA);
+    let asked: Vec<Asked> = (1..=2)
+        .map(|at| {
+            rig.passes(10);
+            rig.fetch(headers(at * 100, 1));
+            rig.expect_asked(ANNA)
+        })
+        .collect();
+    rig.answers_after(4_000, &asked[1], 1);
+    rig.expect_answer(asked[1].id, ANNA);
+    rig.passes(1_000);
+    rig.expect_failure(asked[0].id, Some(ANNA), FetchError::TimedOut);
+}
+
+#[test]
+fn a_small_request_behind_a_large_one_is_not_late_before_that_is() {
+    let mut rig = Rig::new();
+    rig.peer_connects(ANNA);
+    rig.measure(ANNA, 100);
+    rig.fetch(bodies(1..=128));
+    let large = rig.expect_asked(ANNA);
+    let id = rig.fetch(bodies(200..=200));
+    let small = rig.expect_asked(ANNA);
+    // two seconds, and 20 ms for each of the large one's
+    rig.answers_after(2_900, &large, 128);
+    rig.expect_answer(large.id, ANNA);
+    rig.answers_after(100, &small, 1);
+    rig.expect_answer(id, ANNA);
+    assert_eq!(rig.faults(ANNA), 0);
+}
+
+#[test]
+fn a_peer_that_is_always_behind_has_sixteen_requests_to_answer_at_most() {
+    let mut rig = Rig::new();
+    rig.peer_connects(ANNA);
+    let mut unanswered: VecDeque<Asked> = VecDeque::new();
+    let mut most = 0;
+    for round in 0..20 {
+        for at in 0..8 {
+            rig.fetch_within(headers(round * 100 + at, 1), 25_000);
+        }
+        rig.passes(20_100);
+        for effect in std::mem::take(&mut rig.seen) {
+            match effect {
+                Effect::Command(SessionCommand::Fetch { session, request, items }) => {
+                    unanswered.push_back(Asked { session, id: request, items });
+                }
+                Effect::Outcome(_) => {}
+                other => panic!("it is slow, but not silent: {other:?}"),
+            }
+        }
+        most = most.max(unanswered.len());
+        let oldest = unanswered.pop_front().unwrap();
+        rig.answers_after(0, &oldest, 1);
+    }
+    assert_eq!(most, UNANSWERED_REQUESTS_MAX);
 }
 
 #[test]

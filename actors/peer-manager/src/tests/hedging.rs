@@ -170,7 +170,8 @@ fn a_budget_that_ends_ends_both() {
     let second = rig.expect_asked(BERT);
     rig.passes(300);
     let Effect::Outcome(outcome) = rig.expect_effect() else { panic!("an outcome is owed") };
-    assert_eq!((outcome.id, outcome.result), (id, Err(FetchError::TimedOut)));
+    assert_eq!((outcome.id, outcome.peer), (id, None));
+    assert_eq!(outcome.result, Err(FetchError::NoPeer));
     rig.expect_silence();
     rig.answers_after(10, &first, 1);
     rig.answers_after(10, &second, 1);

@@ -4,7 +4,6 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::core::IN_FLIGHT_REQUESTS_MAX;
 
 use std::collections::BTreeSet;
 
