@@ -99,7 +99,7 @@ pub(crate) struct ResourceArgs {
         value_name = "BYTES"
     )]
     pub(crate) buffer_bytes: Option<BudgetBytes>,
-    /// Blocks whose bodies may be wanted at once [default: 8192]
+    /// Blocks whose bodies may be wanted at once [default: 32768]
     #[arg(
         long = "download.queue-items",
         env = "MOORLINE_DOWNLOAD_QUEUE_ITEMS",

@@ -20,7 +20,7 @@ impl Default for Budget {
         Self {
             in_flight_bytes: 48 << 20,
             buffer_bytes: 64 << 20,
-            queue_items: 16_384,
+            queue_items: 32_768,
             header_fetches: 32,
             body_fetches: 64,
         }

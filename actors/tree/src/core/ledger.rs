@@ -7,7 +7,7 @@ use moorline_messages::{
 };
 
 /// Canonical blocks in one batch.
-pub(crate) const CANONICAL_PER_BATCH_MAX: usize = 512;
+pub(crate) const CANONICAL_PER_BATCH_MAX: usize = 4_096;
 
 /// Canonical blocks that may wait for a batch before another delivery is taken in.
 pub(crate) const CANONICAL_PENDING_MAX: usize = 8_192;

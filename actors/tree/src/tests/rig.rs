@@ -17,7 +17,7 @@ use moorline_rules::{ChainSpec, header::next_base_fee};
 
 use crate::{
     SyncTrigger, TreeConfig,
-    core::{Core, Effect, Input},
+    core::{CANONICAL_PER_BATCH_MAX, Core, Effect, Input},
 };
 
 const GENESIS: &str = r#"{
@@ -203,7 +203,7 @@ impl Rig {
     fn note(&mut self, request: StoreRequest, confirmed: &mut Vec<RequestId>) {
         if let StoreRequest::Persist { id, from, batch } = &request {
             assert_eq!(*from, ActorName::Tree);
-            assert!(batch.canonical.len() <= 512);
+            assert!(batch.canonical.len() <= CANONICAL_PER_BATCH_MAX);
             if !batch.canonical.is_empty() {
                 self.canonical.push_back(batch.canonical.clone());
             }
