@@ -174,3 +174,22 @@ fn cancellations_of_what_never_comes_are_forgotten() {
     };
     assert_eq!([ask(most), ask(most + 1), ask(1)], [0, 1, 1]);
 }
+
+#[test]
+fn a_peer_does_not_look_slow_for_the_work_that_was_cancelled_ahead() {
+    let mut rig = Rig::new();
+    rig.peer_connects(ANNA);
+    rig.measure(ANNA, 100);
+    let cancelled = rig.fetch(bodies(1..=128));
+    let large = rig.expect_asked(ANNA);
+    rig.cancel(&[cancelled]);
+    let small = rig.fetch(bodies(200..=200));
+    let asked = rig.expect_asked(ANNA);
+    rig.answers_after(2_500, &large, 128);
+    rig.answers_after(10, &asked, 1);
+    rig.expect_answer(small, ANNA);
+    rig.peer_connects(BERT);
+    rig.measure(BERT, 500);
+    rig.fetch_tip(bodies(300..=300));
+    rig.expect_asked(ANNA);
+}

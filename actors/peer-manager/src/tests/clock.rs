@@ -451,3 +451,41 @@ fn a_peer_that_dribbles_a_byte_a_second_loses_its_requests_to_others_and_then_it
     // four at first, then one at a time
     assert!(retried.len() >= 8 && saved >= 7, "{saved} of {}", retried.len());
 }
+
+#[test]
+fn what_one_peer_answers_gives_no_time_to_another() {
+    let mut rig = Rig::new();
+    rig.peer_connects(ANNA);
+    rig.peer_connects(BERT);
+    let first = rig.fetch(headers(100, 1));
+    let asked = rig.expect_asked(ANNA);
+    let second = rig.fetch(headers(200, 1));
+    rig.expect_asked(BERT);
+    rig.answers_after(4_000, &asked, 1);
+    rig.expect_answer(first, ANNA);
+    rig.passes(1_001);
+    rig.expect_failure(second, Some(BERT), FetchError::TimedOut);
+}
+
+#[test]
+fn what_is_asked_behind_something_that_was_given_time_is_not_late_before_that() {
+    let mut rig = Rig::new();
+    rig.peer_connects(ANNA);
+    let request = rig.fetch(headers(9, 1));
+    let asked = rig.expect_asked(ANNA);
+    rig.answers_after(10, &asked, 1);
+    rig.expect_answer(request, ANNA);
+    let slow: Vec<Asked> = (1..=2)
+        .map(|at| {
+            rig.fetch(bodies(at..=at));
+            rig.expect_asked(ANNA)
+        })
+        .collect();
+    rig.answers_after(4_000, &slow[0], 1);
+    rig.expect_answer(slow[0].id, ANNA);
+    // two seconds by itself
+    rig.fetch(headers(100, 1));
+    rig.expect_asked(ANNA);
+    rig.passes(4_000);
+    assert_eq!((rig.in_flight(ANNA), rig.faults(ANNA)), (2, 0));
+}

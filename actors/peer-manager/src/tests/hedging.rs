@@ -242,3 +242,14 @@ fn a_cancelled_request_is_not_hedged() {
     rig.passes(1_000);
     rig.expect_silence();
 }
+
+#[test]
+fn a_second_peer_is_not_asked_for_what_it_would_answer_too_late() {
+    let (mut rig, _) = anna_and_bert();
+    let request = rig.request(bodies(9..=9));
+    let id = rig.send(FetchRequest { priority: Priority::Tip, budget_ms: 210, ..request });
+    rig.expect_asked(ANNA);
+    rig.passes(210);
+    rig.expect_failure(id, None, FetchError::NoPeer);
+    rig.expect_silence();
+}
