@@ -120,7 +120,7 @@ impl Weigh for FetchedItems {
 /// Why a fetch brought nothing.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum FetchError {
-    /// No peer could take the request before its budget ran out.
+    /// No peer could take the request before its budget ran out, or none with time to answer it.
     #[error("no peer could take the request in time")]
     NoPeer,
     /// The peer that took it did not answer in time.
