@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// The least that a budget may be: less would not hold one answer of a peer, as they usually are.
+/// The least that a budget may be: less is a slip of the pen.
 const LEAST_BYTES: usize = 1 << 20;
 /// The units, greatest first, and what each is in bytes.
 const UNITS: [(&str, usize); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];

@@ -298,8 +298,11 @@ pub(crate) enum ConfigCommand {
     Show(NodeArgs),
 }
 
+/// Why something is no number of blocks.
+pub(crate) const NO_BLOCKS: &str = "expected a number of blocks, at least 1";
+
 fn blocks(text: &str) -> Result<NonZeroUsize, String> {
-    text.parse().map_err(|_| "expected a number of blocks, at least 1".to_owned())
+    text.parse().map_err(|_| NO_BLOCKS.to_owned())
 }
 
 fn fork_time(text: &str) -> Result<(String, u64), String> {

@@ -15,11 +15,11 @@ use moorline_messages::{NodeRecord, NodeRecordError};
 use moorline_rules::ChainSpec;
 use moorline_trace_viewer::may_show_at;
 use moorline_tree::SyncTrigger;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
     budget_bytes::BudgetBytes,
-    cli::{CommonArgs, NodeArgs, RecordArgs, ResourceArgs, SyncArgs},
+    cli::{CommonArgs, NO_BLOCKS, NodeArgs, RecordArgs, ResourceArgs, SyncArgs},
     failure::Misuse,
 };
 
@@ -101,7 +101,15 @@ struct Sync {
 struct DownloadFile {
     in_flight_bytes: Option<BudgetBytes>,
     buffer_bytes: Option<BudgetBytes>,
+    #[serde(deserialize_with = "some_blocks")]
     queue_items: Option<NonZeroUsize>,
+}
+
+/// A number of blocks, refused in the words of the flag.
+fn some_blocks<'de, D: Deserializer<'de>>(from: D) -> Result<Option<NonZeroUsize>, D::Error> {
+    let number = i64::deserialize(from)?;
+    let blocks = usize::try_from(number).ok().and_then(NonZeroUsize::new);
+    blocks.map(Some).ok_or_else(|| serde::de::Error::custom(NO_BLOCKS))
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -425,7 +433,7 @@ mod tests {
             ("buffer-bytes = 0", "a budget is at least 1MiB"),
             ("in-flight-bytes = -1", "a budget is not negative"),
             ("buffer-bytes = \"64MB\"", "expected bytes, or KiB, MiB or GiB, as in 64MiB"),
-            ("queue-items = 0", "a nonzero usize"),
+            ("queue-items = 0", "expected a number of blocks, at least 1"),
         ] {
             let error = settings(&format!("[download]\n{line}\n"), &[]).unwrap_err();
             assert!(crate::failure::is_misuse(&error), "{line}");

@@ -109,7 +109,7 @@ fn chain(sheet: &mut Sheet<'_>, seen: &Observed) -> fmt::Result {
 
 fn work(sheet: &mut Sheet<'_>, seen: &Observed) -> fmt::Result {
     let progress = &seen.progress;
-    sheet.counter("headers", "Headers proved", progress.headers)?;
+    sheet.counter("headers", "Headers proved and on disk", progress.headers)?;
     sheet.counter("blocks", "Bodies proved and on disk", progress.blocks)?;
     sheet.counter("proved_bytes", "Bytes of headers and bodies proved", progress.bytes)?;
     let help = "Bodies that arrived although they were already here";
@@ -127,7 +127,11 @@ fn pace(sheet: &mut Sheet<'_>, seen: &Observed) -> fmt::Result {
     let pace = &seen.pace;
     let help = "Part of the headers and bodies of this sync that is here, 0 to 1";
     sheet.gauge("progress_ratio", help, pace.percent / 100.0)?;
-    sheet.gauge("headers_per_second", "Headers proved, of late", pace.headers_per_s)?;
+    sheet.gauge(
+        "headers_per_second",
+        "Headers proved and put on disk, of late",
+        pace.headers_per_s,
+    )?;
     sheet.gauge("blocks_per_second", "Blocks put on disk, of late", pace.blocks_per_s)?;
     sheet.gauge("bytes_per_second", "Bytes proved, of late", pace.bytes_per_s)?;
     if let Some(left) = pace.eta {

@@ -23,7 +23,7 @@ const DRAW_EVERY: Duration = Duration::from_millis(200);
 /// Parts that a bar has.
 const WHOLE: u64 = 1_000;
 /// Columns kept for the time left, so that the bar ends where it did.
-const OUTLOOK_COLUMNS: usize = 12;
+const OUTLOOK_COLUMNS: usize = 18;
 /// Between facts below a bar.
 const GAP: &str = "  ";
 

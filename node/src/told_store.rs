@@ -21,8 +21,13 @@ pub(crate) struct ToldStore {
 impl Backend for ToldStore {
     fn commit(&self, batches: &[&StoreBatch]) -> Vec<Result<(), StoreError>> {
         let verdicts = self.disk.commit(batches);
-        let failure = verdicts.iter().find_map(|verdict| verdict.as_ref().err());
-        let failures = verdicts.iter().filter(|verdict| verdict.is_err()).count() as u64;
+        // a batch that breaks the store's rules says nothing about the disk
+        let failed = |verdict: &Result<(), StoreError>| match verdict {
+            Err(error) if !matches!(error, StoreError::Rejected(_)) => Some(error.clone()),
+            _ => None,
+        };
+        let failures: Vec<_> = verdicts.iter().filter_map(failed).collect();
+        let (failure, failures) = (failures.first(), failures.len() as u64);
         self.all.send_if_modified(|seen| {
             seen.store_failures = seen.store_failures.saturating_add(failures);
             let changed = failures > 0 || seen.store_failure.as_ref() != failure;

@@ -10,8 +10,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 small=${BLOCKS_SMALL:-100000} mainnet=${BLOCKS_MAINNET:-20000} runs=${RUNS:-3} parts=${PARTS:-gaps peers headers}
 answer_ms=50 most_headers=512
-moorline=$PWD/target/release/moorline
-[ -x "$moorline" ] || cargo build --release
+moorline=${CARGO_TARGET_DIR:-$PWD/target}/release/moorline
+cargo build --release -q
 dir=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; wait; rm -rf "$dir"' EXIT
 
@@ -40,6 +40,11 @@ run() { # how many of the peers
 }
 field() { grep -o "\"$1\":[0-9.]*" "$dir/summary.json" | head -1 | cut -d: -f2; }
 median() { sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
+missed=0
+bound() { # what, figure, "<=" or ">=", bound
+  awk -v a="$2" -v b="$4" -v least="$3" 'BEGIN { exit !(least == ">=" ? a >= b : a <= b) }' ||
+    { echo "$1 is $2, and should be $3 $4" >&2; missed=1; }
+}
 over() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / b }'; }
 
 gap() { # profile, blocks
@@ -53,6 +58,8 @@ gap() { # profile, blocks
   echo "| $2 $1 blocks from 8 peers | $(field blocks_per_s) blocks/s | $(($(field peak_rss_bytes) >> 20)) MiB |" \
     "$(over "$(field written_bytes)" "$blocks_bytes") | $exported |"
   [ $exported = equal ]
+  bound "peak memory in MiB" "$(($(field peak_rss_bytes) >> 20))" '<=' 512
+  bound "written over blocks" "$(over "$(field written_bytes)" "$blocks_bytes")" '<=' 1.5
 }
 
 peers() { # option that makes an answer take its time
@@ -68,6 +75,8 @@ peers() { # option that makes an answer take its time
   local one eight
   one=$(median <"$dir/rate-1") eight=$(median <"$dir/rate-8")
   echo "| $small small blocks, $1 $answer_ms | $one blocks/s | $eight blocks/s | $(over "$eight" "$one") |"
+  # answers that overlap on the way leave one peer little to wait for
+  [ "$1" = --delay-ms ] || bound "8 peers over 1" "$(over "$eight" "$one")" '>=' 6
 }
 
 headers() { # profile
@@ -80,9 +89,10 @@ headers() { # profile
   done
   stop_serving
   local requests least took
-  requests=$((1 + (small - 1 + most_headers - 1) / most_headers))
+  requests=$(((small + most_headers - 1) / most_headers))
   least=$(((requests + 7) / 8 * answer_ms)) took=$(median <"$dir/headers")
   echo "| headers of $small $1 blocks, --work-ms $answer_ms | $took ms | $least ms | $(over "$took" "$least") |"
+  bound "headers over what is unavoidable" "$(over "$took" "$least")" '<=' 1.5
 }
 
 for part in $parts; do
@@ -106,3 +116,4 @@ for part in $parts; do
       ;;
   esac
 done
+exit $missed

@@ -31,9 +31,7 @@ pub use body::{
     BodyKey, BodyMismatch, blob_versioned_hashes, body_key, body_matches, key_of, validate_body,
 };
 pub use commitments::{RequestsError, block_access_list_hash, requests_hash, validate_requests};
-pub use header::{
-    MAX_EXTRA_DATA_BYTES, validate_header_against_parent, validate_header_alone,
-};
+pub use header::{MAX_EXTRA_DATA_BYTES, validate_header_against_parent, validate_header_alone};
 pub use payload::{PayloadError, PayloadParts, block_from_payload};
 pub use receipts::{
     ReceiptsMismatch, consensus_receipt, logs_bloom, receipts_match, receipts_root,

@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::State,
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header, uri::Authority},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -29,6 +29,8 @@ const CONNECTION_MAX: Duration = Duration::from_secs(10);
 const REQUEST_HEAD_MAX_BYTES: usize = 16 << 10;
 /// Wait after the system refused to accept, which it does when descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Names of this machine.
+const LOCAL_NAMES: [&str; 3] = ["127.0.0.1", "localhost", "[::1]"];
 /// The format's own name (OpenMetrics 1.0, text format).
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -80,18 +82,36 @@ impl Metrics {
         let failed = |source| MetricsError { addr, source };
         let listener = TcpListener::bind(addr).await.map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
-        let router =
-            Router::new().route("/metrics", get(show)).with_state(Arc::new(self.registry()));
+        let shown = Shown { registry: Arc::new(self.registry()), local: addr.ip().is_loopback() };
+        let router = Router::new().route("/metrics", get(show)).with_state(shown);
         let task = tokio::spawn(accept(listener, router, patience));
         Ok(MetricsHandle { addr, task })
     }
 }
 
-async fn show(State(registry): State<Arc<Registry>>) -> Response {
-    match render(&registry) {
+/// What is shown, and whether to this machine alone.
+#[derive(Clone)]
+struct Shown {
+    registry: Arc<Registry>,
+    local: bool,
+}
+
+async fn show(State(shown): State<Shown>, headers: HeaderMap) -> Response {
+    if shown.local && !names_this_machine(&headers) {
+        let text = "metrics are for this machine: ask for them as 127.0.0.1 or localhost\n";
+        return (StatusCode::MISDIRECTED_REQUEST, text).into_response();
+    }
+    match render(&shown.registry) {
         Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
+}
+
+/// Another name in `Host` is a page of the web whose name was bound to this address.
+fn names_this_machine(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.and_then(|host| host.parse::<Authority>().ok());
+    host.is_some_and(|host| LOCAL_NAMES.contains(&host.host()))
 }
 
 /// Accepts until it is aborted, which ends the connections too.

@@ -296,6 +296,7 @@ async fn nothing_but_a_plain_get_of_the_one_path_is_answered() {
     let rig = Rig::showing(busy()).await;
     for (request, status) in [
         ("GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), "404"),
+        ("GET /metrics HTTP/1.1\r\nHost: evil.example:9100\r\n\r\n".to_owned(), "421"),
         ("POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n".to_owned(), "405"),
         (format!("GET /metrics HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(1 << 20)), "431"),
         (format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(1 << 20)), "4"),
