@@ -129,13 +129,7 @@ impl SledIndex {
 
     fn breaking<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if let Err(error) = &result {
-            let lasting = match error {
-                StoreError::Full(text) => {
-                    StoreError::Full(format!("{text}; make room and start the node again"))
-                }
-                other => StoreError::Io(format!("{other}; start the node again")),
-            };
-            drop(self.broken.set(lasting));
+            drop(self.broken.set(lasting(error)));
         }
         result
     }
@@ -175,6 +169,16 @@ impl Index for SledIndex {
         self.breaking(unwinding(|| self.db.flush()))?;
         // sled's flush writes the log but never calls fsync on Linux
         self.breaking(self.file.sync_all().map_err(|error| io_error("sync the index", &error)))
+    }
+}
+
+/// What every write is told after one that failed for good.
+pub(crate) fn lasting(error: &StoreError) -> StoreError {
+    match error {
+        StoreError::Full(text) => {
+            StoreError::Full(format!("{text}; make room and start the node again"))
+        }
+        other => StoreError::Io(format!("{other}; start the node again")),
     }
 }
 

@@ -131,12 +131,30 @@ impl<I: Index, L: RecordLog> Ledger<I, L> {
         let mut packer = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
         let begin = self.log.end();
         let mut stage = Stage::new(&self.index, &self.log, &mut packer);
-        let mut verdicts: Vec<_> = batches.iter().map(|batch| stage.add(batch)).collect();
-        if let Err(error) = self.write(begin, stage.finish()) {
-            for verdict in &mut verdicts {
-                if verdict.is_ok() {
-                    *verdict = Err(error.clone());
-                }
+        let (mut verdicts, mut failure) = (Vec::with_capacity(batches.len()), None);
+        for batch in batches {
+            let verdict = match &failure {
+                None => stage.add(batch),
+                Some(error) => Err(StoreError::clone(error)),
+            };
+            if let Err(error) = &verdict
+                && !matches!(error, StoreError::Rejected(_))
+            {
+                failure.get_or_insert_with(|| error.clone());
+            }
+            verdicts.push(verdict);
+        }
+        let written = match failure {
+            None => self.write(begin, stage.finish()),
+            Some(error) => {
+                // what was staged before may lie in a file that failed
+                self.log.rewind(begin);
+                Err(error)
+            }
+        };
+        if let Err(error) = written {
+            for verdict in verdicts.iter_mut().filter(|verdict| verdict.is_ok()) {
+                *verdict = Err(error.clone());
             }
         }
         verdicts

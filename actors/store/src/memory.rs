@@ -68,7 +68,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[derive(Debug, Default)]
-struct MapIndex {
+pub(crate) struct MapIndex {
     map: RwLock<BTreeMap<Bytestring, Bytestring>>,
     fault: Mutex<Option<StoreError>>,
 }

@@ -15,7 +15,7 @@ use std::{
 use moorline_messages::StoreError;
 
 use crate::{
-    index::io_error,
+    index::{io_error, lasting},
     keys::{LogEnd, Pointer},
     ledger::{RecordKind, RecordLog},
 };
@@ -62,8 +62,12 @@ struct Writer {
     buffer: Vec<u8>,
     /// Open on the file that `end` names.
     file: Option<File>,
+    /// Whether bytes were handed to that file since it was last synced.
+    unsynced: bool,
     /// Whether a file was begun whose directory entry is not synced.
     has_begun_file: bool,
+    /// Set once a sync failed: the next may succeed, since the system reports such a failure once.
+    broken: Option<StoreError>,
 }
 
 impl Writer {
@@ -72,19 +76,25 @@ impl Writer {
         self.end.offset.saturating_sub(bytes_u64(self.buffer.len()))
     }
 
-    fn write_out(&mut self, dir: &Path) -> io::Result<()> {
+    /// The file that `end` names, opened if need be; put back by the caller.
+    fn take_file(&mut self, dir: &Path) -> io::Result<File> {
+        match self.file.take() {
+            Some(file) => Ok(file),
+            None => {
+                let path = path_of(dir, self.end.file);
+                OpenOptions::new().write(true).create(true).truncate(false).open(path)
+            }
+        }
+    }
+
+    fn write_out(&mut self, dir: &Path) -> Result<(), StoreError> {
         if self.buffer.is_empty() {
             return Ok(());
         }
         let offset = self.written_bytes();
-        let file = match self.file.take() {
-            Some(file) => file,
-            None => {
-                let path = path_of(dir, self.end.file);
-                OpenOptions::new().write(true).create(true).truncate(false).open(path)?
-            }
-        };
+        let file = self.take_file(dir).map_err(unwritten)?;
         let written = file.write_all_at(&self.buffer, offset);
+        self.unsynced = true;
         if written.is_err() {
             // gives a full disk its room back; what lies beyond the end counts for nothing anyway
             drop(file.set_len(offset));
@@ -92,24 +102,39 @@ impl Writer {
             self.buffer.clear();
         }
         self.file = Some(file);
-        written
+        written.map_err(unwritten)
     }
 
-    fn sync(&mut self, dir: &Path) -> io::Result<()> {
+    fn sync(&mut self, dir: &Path) -> Result<(), StoreError> {
+        self.ready()?;
         self.write_out(dir)?;
-        if let Some(file) = &self.file {
-            file.sync_data()?;
+        if self.unsynced {
+            let file = self.take_file(dir).map_err(unwritten)?;
+            let synced = file.sync_data();
+            self.file = Some(file);
+            self.breaking(synced)?;
+            self.unsynced = false;
         }
         if self.has_begun_file {
             // the directory entry of a new file has to survive too
-            File::open(dir)?.sync_all()?;
+            let dir = File::open(dir).map_err(unwritten)?;
+            self.breaking(dir.sync_all())?;
             self.has_begun_file = false;
         }
         Ok(())
     }
 
+    /// Whether writing makes sense at all.
+    fn ready(&self) -> Result<(), StoreError> {
+        self.broken.clone().map_or(Ok(()), Err)
+    }
+
+    fn breaking(&mut self, synced: io::Result<()>) -> Result<(), StoreError> {
+        synced.map_err(unwritten).inspect_err(|error| self.broken = Some(lasting(error)))
+    }
+
     /// Leaves the file at hand and begins the next.
-    fn begin_file(&mut self, dir: &Path) -> io::Result<()> {
+    fn begin_file(&mut self, dir: &Path) -> Result<(), StoreError> {
         self.sync(dir)?;
         let number = self.end.file.saturating_add(1);
         self.file = None;
@@ -187,14 +212,14 @@ impl RecordLog for RecordFiles {
     }
 
     fn append(&self, kind: RecordKind, payload: &[u8]) -> Result<Pointer, StoreError> {
-        let failed = |error: io::Error| io_error("write a block file", &error);
         let len = u32::try_from(payload.len())
             .map_err(|_| StoreError::Rejected("a record exceeds 4 GiB".to_owned()))?;
         let record_bytes = bytes_u64(RECORD_HEADER_BYTES.saturating_add(payload.len()));
         let mut writer = lock(&self.writer);
+        writer.ready()?;
         let end = writer.end.offset.saturating_add(record_bytes);
         if writer.end.file == 0 || end > self.file_bytes_max {
-            writer.begin_file(&self.dir).map_err(failed)?;
+            writer.begin_file(&self.dir)?;
         }
         let pointer = Pointer::to(writer.end)?;
         writer.buffer.extend_from_slice(&type_of(kind));
@@ -203,7 +228,7 @@ impl RecordLog for RecordFiles {
         writer.buffer.extend_from_slice(payload);
         writer.end.offset = writer.end.offset.saturating_add(record_bytes);
         if writer.buffer.len() >= BUFFER_BYTES_MAX {
-            writer.write_out(&self.dir).map_err(failed)?;
+            writer.write_out(&self.dir)?;
             // one huge record does not hold its memory for good
             writer.buffer.shrink_to(BUFFER_BYTES_MAX);
         }
@@ -224,14 +249,19 @@ impl RecordLog for RecordFiles {
             drop(fs::remove_file(path_of(&self.dir, number)));
         }
         writer.buffer.clear();
-        (writer.end, writer.file) = (end, None);
+        if writer.end.file != end.file {
+            writer.file = None;
+        }
+        writer.end = end;
+        // what is kept may have been handed to the file with what is taken back, and not be synced
+        writer.unsynced = end.file != 0;
         if let Ok(file) = OpenOptions::new().write(true).open(path_of(&self.dir, end.file)) {
             drop(file.set_len(end.offset));
         }
     }
 
     fn sync(&self) -> Result<(), StoreError> {
-        lock(&self.writer).sync(&self.dir).map_err(|error| io_error("write a block file", &error))
+        lock(&self.writer).sync(&self.dir)
     }
 
     fn read(&self, pointer: Pointer, kind: RecordKind) -> Result<Vec<u8>, StoreError> {
@@ -271,6 +301,10 @@ impl RecordLog for RecordFiles {
                 file.metadata().is_ok_and(|file| record_end(pointer, len) <= file.len())
             })
     }
+}
+
+fn unwritten(error: io::Error) -> StoreError {
+    io_error("write a block file", &error)
 }
 
 fn unopened(name: &str, error: &io::Error) -> StoreError {

@@ -4,6 +4,7 @@
 mod actor;
 mod core;
 mod disk;
+mod durable;
 mod kill;
 mod ledger;
 mod model;

@@ -37,6 +37,11 @@ struct Rig {
 
 impl Rig {
     fn new(backend: Arc<dyn Backend>) -> Self {
+        // the clock stands still while a test waits for a commit, so no pause would end
+        Self::with_pause(backend, Duration::ZERO)
+    }
+
+    fn with_pause(backend: Arc<dyn Backend>, commit_pause: Duration) -> Self {
         moorline_kit::keep_panics_to_one_line();
         let limit = Limit::new(64, 1 << 20);
         let slot = Slot::<StoreActor>::new(ActorName::Store);
@@ -56,8 +61,7 @@ impl Rig {
         };
         let watchers = Watchers { neighbours: vec![neighbour], gave_up };
         let ports = Ports { tree: tree_port, downloader: downloader_port };
-        // the clock stands still while a test waits for a commit, so no pause would end
-        let config = StoreConfig { commit_pause: Duration::ZERO, ..StoreConfig::new(backend) };
+        let config = StoreConfig { commit_pause, ..StoreConfig::new(backend) };
         let build = move || StoreActor::new(config, ports);
         slot.start(&actix::Arbiter::current(), RestartPolicy::default(), watchers, build).unwrap();
         rig
@@ -241,6 +245,29 @@ fn writes_share_a_commit_and_reads_do_not_wait_for_it() {
         }
         assert_eq!(backend.commits(), 2);
         assert_eq!(status(&*backend).tip, blocks[3].num_hash());
+    });
+}
+
+#[test]
+fn a_batch_behind_a_shared_commit_is_written_once_the_pause_is_over() {
+    paused(async {
+        let (backend, blocks) = (Gated::new(false), chain(4));
+        let pause = StoreConfig::new(Arc::clone(&backend) as _).commit_pause;
+        let mut rig = Rig::with_pause(Arc::clone(&backend) as _, pause);
+        let shared = [0, 1, 2].map(|n| rig.persist(canonical(&blocks[n..=n])));
+        backend.expect_commits(1).await;
+        backend.open();
+        for id in shared {
+            rig.expect_persisted(id).await;
+        }
+        let began = moorline_kit::now();
+        let commits = backend.commits();
+        let behind = rig.persist(canonical(&blocks[3..]));
+        rig.expect_silence().await;
+        assert_eq!(backend.commits(), commits, "it did not wait for more");
+        // nothing else arrives, so only the alarm can get it written
+        rig.expect_persisted(behind).await;
+        assert!(moorline_kit::now().duration_since(began) <= pause);
     });
 }
 

@@ -11,9 +11,10 @@ use tempfile::TempDir;
 use super::*;
 use crate::{Disk, Memory};
 
-/// Heights 1 to 12, and a branch that leaves the chain above height 4.
-const LENGTH: usize = 12;
-const FORK: usize = 4;
+/// Heights 1 to 40, and a branch that leaves the chain above height 14: sixteen heights share an entry of
+/// the index, and runs, forks and reorgs reach over its ends.
+const LENGTH: usize = 40;
+const FORK: usize = 14;
 
 struct World {
     chain: Vec<Block>,
@@ -66,7 +67,7 @@ struct Wish {
 }
 
 fn wish() -> impl Strategy<Value = Wish> {
-    (run(LENGTH), run(LENGTH), run(6), run(5), proptest::option::of(any::<u8>())).prop_map(
+    (run(LENGTH), run(LENGTH), run(24), run(5), proptest::option::of(any::<u8>())).prop_map(
         |(headers, bodies, canonical, span, forkchoice)| Wish {
             headers,
             bodies,
@@ -224,7 +225,7 @@ fn behaves<S: Backend>(steps: &[Step], mut store: S, mut reopen: impl FnMut(S) -
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(128) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
 
     #[test]
     fn the_store_in_memory_behaves_as_the_model(steps in vec(step(), 1..12)) {
@@ -233,7 +234,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(24) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(12) })]
 
     #[test]
     fn the_store_on_disk_behaves_as_the_model(steps in vec(step(), 1..12)) {
