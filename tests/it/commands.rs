@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use moorline_devnet::{Behaviour, Profile};
-use moorline_tests::{World, finish, peer_args, run};
+use moorline_tests::{Child, World, finish, peer_args, run};
 use serde_json::Value;
 
 use crate::MOORLINE;
@@ -62,6 +62,30 @@ async fn a_sync_can_stop_above_genesis() {
     let lower = finish(MOORLINE, sync).await;
     assert_eq!(lower.code(), Some(1), "{}", lower.stdout);
     assert!(lower.error().contains("begins at block 201"), "{}", lower.stderr);
+}
+
+#[test]
+fn a_file_of_blocks_is_served_to_whoever_dials() {
+    let world = World::new(Profile::Small, 400);
+    let serve = ["chain", "serve", "--chain", &world.genesis(), "--peers", "3", "--work-ms", "5"];
+    let mut serve = args(&serve);
+    serve.push(world.arg("chain.rlp"));
+    let mut server = Child::start(MOORLINE, &serve);
+    let enodes = server.lines(3);
+    let mut sync = args(&["sync", "--chain", &world.genesis(), "--head", &world.head().to_string()]);
+    sync.extend(args(&["--datadir", &world.arg("node"), "--json"]));
+    sync.extend(enodes.iter().flat_map(|enode| ["--peer".to_owned(), enode.clone()]));
+    let done = Child::start(MOORLINE, &sync).finish();
+    assert_eq!(done.code(), Some(0), "{}", done.stderr);
+    let served = server.terminate();
+    assert_eq!(served.code(), Some(0), "{}", served.stderr);
+    let bodies: u64 = served.stderr.lines().filter_map(bodies_in).sum();
+    assert_eq!(bodies, world.bodies(), "{}", served.stderr);
+}
+
+/// What one peer says at the end that it sent.
+fn bodies_in(line: &str) -> Option<u64> {
+    line.strip_suffix(" bodies")?.rsplit(' ').next()?.parse().ok()
 }
 
 #[test]

@@ -84,6 +84,20 @@ impl Child {
         }
     }
 
+    /// Waits until it has printed so many lines, and gives them.
+    pub fn lines(&mut self, count: usize) -> Vec<String> {
+        let started = Instant::now();
+        loop {
+            let text = self.stdout.so_far();
+            if text.matches('\n').count() >= count {
+                return text.lines().take(count).map(str::to_owned).collect();
+            }
+            let running = self.process.try_wait().unwrap().is_none();
+            assert!(running && started.elapsed() < PATIENCE, "not {count} lines: {text}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Kills it as `kill -9` does.
     pub fn kill(mut self) -> Finished {
         self.process.kill().unwrap();
