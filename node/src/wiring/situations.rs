@@ -183,6 +183,16 @@ impl Stage {
         Self { world, wired, watched: watched.all, gone }
     }
 
+    /// A stage on which a chain of so many blocks was served, and synced to its end.
+    async fn synced(manners: &[Manner], count: usize) -> (Self, Vec<Block>) {
+        let mut stage = Self::new(manners).await;
+        let blocks = made(count);
+        stage.serve(&blocks);
+        stage.name_head(&blocks[count - 1]).await;
+        stage.expect_tip(&blocks[count - 1]).await;
+        (stage, blocks)
+    }
+
     fn serve(&self, blocks: &[Block]) {
         self.world.lock().unwrap().make_canonical(blocks);
     }
@@ -324,11 +334,7 @@ fn a_gap_over_1024_is_closed_though_finalized_is_known() {
 #[test]
 fn headers_repeated_or_forged_after_a_true_first_one_cost_their_sender_and_nothing_else() {
     on_stage(|| async {
-        let mut stage = Stage::new(&[Repeats, Forges, Honest]).await;
-        let blocks = made(6_000);
-        stage.serve(&blocks);
-        stage.name_head(&blocks[5_999]).await;
-        stage.expect_tip(&blocks[5_999]).await;
+        let (stage, blocks) = Stage::synced(&[Repeats, Forges, Honest], 6_000).await;
         assert_eq!(stage.sent(&blocks), (1, 1));
         assert!(stage.is_gone(0) && stage.is_gone(1) && !stage.is_gone(2));
         stage.end().await;
@@ -338,11 +344,7 @@ fn headers_repeated_or_forged_after_a_true_first_one_cost_their_sender_and_nothi
 #[test]
 fn one_skipped_body_in_a_full_answer_is_asked_of_others() {
     on_stage(|| async {
-        let mut stage = Stage::new(&[SkipsOne, Honest]).await;
-        let blocks = made(1_500);
-        stage.serve(&blocks);
-        stage.name_head(&blocks[1_499]).await;
-        stage.expect_tip(&blocks[1_499]).await;
+        let (stage, blocks) = Stage::synced(&[SkipsOne, Honest], 1_500).await;
         assert_eq!(stage.sent(&blocks), (1, 1), "nothing was misaligned, so nothing came twice");
         assert!(!stage.is_gone(0), "to skip is no offence");
         stage.end().await;
@@ -431,11 +433,7 @@ fn while_no_peer_has_it_the_target_stands_and_is_reached_when_one_does() {
 #[test]
 fn peers_that_have_nothing_are_no_liars_and_hold_nobody_up() {
     on_stage(|| async {
-        let mut stage = Stage::new(&[Empty, Empty, Empty, Honest]).await;
-        let blocks = made(2_000);
-        stage.serve(&blocks);
-        stage.name_head(&blocks[1_999]).await;
-        stage.expect_tip(&blocks[1_999]).await;
+        let (stage, _) = Stage::synced(&[Empty, Empty, Empty, Honest], 2_000).await;
         assert!((0..4).all(|peer| !stage.is_gone(peer)));
         stage.end().await;
     });
@@ -462,21 +460,13 @@ fn a_block_buffered_above_a_range_is_not_fetched_when_the_range_ends() {
 #[test]
 fn a_peer_that_answers_one_body_of_many_is_enough_alone_and_outdone_by_others() {
     on_stage(|| async {
-        let mut alone = Stage::new(&[OneBody]).await;
-        let blocks = made(300);
-        alone.serve(&blocks);
-        alone.name_head(&blocks[299]).await;
-        alone.expect_tip(&blocks[299]).await;
+        let (alone, blocks) = Stage::synced(&[OneBody], 300).await;
         assert_eq!(alone.sent(&blocks), (1, 1));
         assert!(!alone.is_gone(0));
         alone.end().await;
 
-        let mut stage = Stage::new(&[OneBody, Honest]).await;
-        let blocks = made(3_000);
-        stage.serve(&blocks);
         let started = tokio::time::Instant::now();
-        stage.name_head(&blocks[2_999]).await;
-        stage.expect_tip(&blocks[2_999]).await;
+        let (stage, blocks) = Stage::synced(&[OneBody, Honest], 3_000).await;
         assert_eq!(stage.sent(&blocks), (1, 1));
         // one by one, all of them alone would take a minute
         assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
@@ -487,12 +477,8 @@ fn a_peer_that_answers_one_body_of_many_is_enough_alone_and_outdone_by_others() 
 #[test]
 fn a_peer_whose_answers_never_end_loses_its_work_to_others() {
     on_stage(|| async {
-        let mut stage = Stage::new(&[Dribbles, Honest, Dribbles]).await;
-        let blocks = made(3_000);
-        stage.serve(&blocks);
         let started = tokio::time::Instant::now();
-        stage.name_head(&blocks[2_999]).await;
-        stage.expect_tip(&blocks[2_999]).await;
+        let (stage, blocks) = Stage::synced(&[Dribbles, Honest, Dribbles], 3_000).await;
         assert_eq!(stage.sent(&blocks), (1, 1));
         assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
         stage.end().await;
@@ -504,11 +490,7 @@ fn nine_liars_in_ten_peers_do_not_stop_it() {
     on_stage(|| async {
         let manners =
             [Repeats, Forges, Swaps, Repeats, Forges, Swaps, Repeats, Forges, Honest, Swaps];
-        let mut stage = Stage::new(&manners).await;
-        let blocks = made(3_000);
-        stage.serve(&blocks);
-        stage.name_head(&blocks[2_999]).await;
-        stage.expect_tip(&blocks[2_999]).await;
+        let (stage, _) = Stage::synced(&manners, 3_000).await;
         let gone = (0..10).filter(|peer| stage.is_gone(*peer)).count();
         assert!(gone >= 8 && !stage.is_gone(8), "{gone} of nine liars are gone");
         stage.end().await;
