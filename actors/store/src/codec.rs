@@ -15,6 +15,12 @@ pub(crate) const BODY_BYTES_MAX: usize = 64 << 20;
 /// Most bytes of RLP in one header. No header of a live chain comes near this.
 pub(crate) const HEADER_BYTES_MAX: usize = 4 << 10;
 
+/// Most bytes that RLP of this length takes up once it is packed: snappy's framing leaves a chunk of 64 KiB
+/// as it is where compressing gains nothing, and adds eight bytes to each.
+pub(crate) const fn packed_bytes_max(rlp_bytes: usize) -> usize {
+    rlp_bytes.saturating_add(rlp_bytes >> 12).saturating_add(64)
+}
+
 /// What a packer keeps of its buffer between records.
 const KEPT_BYTES_MAX: usize = 1 << 20;
 
@@ -88,14 +94,14 @@ impl Unpacker {
 
     /// A header's RLP.
     pub(crate) fn header_rlp(&mut self, packed: Vec<u8>) -> Result<Vec<u8>, String> {
-        self.unpack(packed, HEADER_BYTES_MAX)
+        let rlp = self.unpack(packed, HEADER_BYTES_MAX)?;
+        // frames of a reserved type are skipped, so what is left may be nothing at all
+        if is_one_list(&rlp) { Ok(rlp) } else { Err("it is not one RLP list".to_owned()) }
     }
 
     pub(crate) fn header(&mut self, packed: Vec<u8>) -> Result<BlockHeader, String> {
         let rlp = self.header_rlp(packed)?;
-        let mut rest = rlp.as_slice();
-        let header = BlockHeader::decode(&mut rest).map_err(|error| error.to_string())?;
-        if rest.is_empty() { Ok(header) } else { Err("bytes follow it".to_owned()) }
+        BlockHeader::decode(&mut rlp.as_slice()).map_err(|error| error.to_string())
     }
 
     pub(crate) fn body(&mut self, packed: Vec<u8>) -> Result<Body, String> {
@@ -202,4 +208,23 @@ fn take_item<'a>(list: &mut &'a [u8]) -> alloy_rlp::Result<&'a [u8]> {
         .ok_or(alloy_rlp::Error::InputTooShort)?;
     *list = after;
     Ok(item)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_compress_stays_within_the_bound_for_packed_records() {
+        let mut packer = Packer::new();
+        for len in [0, 1, 100, 4_096, 65_535, 65_536, 65_537, 1_000_000] {
+            let mut noise = 1_u64;
+            let bytes = (0..len).map(|_| {
+                noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (noise >> 56) as u8
+            });
+            let packed = packer.pack(&bytes.collect::<Vec<u8>>()).unwrap().len();
+            assert!(packed <= packed_bytes_max(len), "{len} bytes take {packed}");
+        }
+    }
 }

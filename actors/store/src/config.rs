@@ -16,7 +16,8 @@ pub struct StoreConfig {
     pub commit_batches_max: usize,
     /// Bytes that may share one commit; a heavier request goes alone.
     pub commit_bytes_max: usize,
-    /// After a commit, batches wait so long for more before the next; a lone one does not wait.
+    /// After a commit of several batches, or of one with several blocks, batches wait so long for more.
+    /// After any other, and while nothing was written for so long, a batch is written at once.
     pub commit_pause: Duration,
     /// Bytes that need not wait for more.
     pub commit_bytes_aim: usize,
@@ -25,8 +26,8 @@ pub struct StoreConfig {
 }
 
 impl StoreConfig {
-    /// The usual bounds: commits of at most 256 requests and 32 MiB, 20 ms apart where less than 1 MiB
-    /// waits, and four reads at once.
+    /// The usual bounds: commits of at most 256 requests and 32 MiB, 20 ms behind one of several blocks
+    /// where less than 1 MiB waits, and four reads at once.
     pub fn new(backend: Arc<dyn Backend>) -> Self {
         Self {
             backend,

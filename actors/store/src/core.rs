@@ -1,8 +1,9 @@
 //! What runs when: commits one at a time and in groups, reads a bounded number at once.
 //!
-//! The core knows work by its ticket alone; what a ticket stands for stays with the shell. A lone batch
-//! is written at once. One that comes right behind a commit waits a moment for more, because every
-//! commit costs two syncs and the rewriting of the pages on which files end.
+//! The core knows work by its ticket alone; what a ticket stands for stays with the shell. Every commit
+//! costs two syncs and the rewriting of the pages on which files end, so a batch that comes right behind
+//! a commit of several batches, or of one with several blocks, waits a moment for more. A commit of one
+//! batch with one block is a step at the tip: what depends on it comes next and is written at once.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -19,7 +20,7 @@ pub(crate) struct Bounds {
     pub(crate) commit_batches_max: usize,
     /// Bytes in one commit; a heavier batch goes alone.
     pub(crate) commit_bytes_max: usize,
-    /// After a commit, batches wait so long for more.
+    /// After a commit of several batches or blocks, batches wait so long for more.
     pub(crate) commit_pause: Duration,
     /// Bytes that need not wait for more.
     pub(crate) commit_bytes_aim: usize,
@@ -30,8 +31,8 @@ pub(crate) struct Bounds {
 /// What the core is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Input {
-    /// A batch to write.
-    Write { ticket: Ticket, weight_bytes: usize },
+    /// A batch to write, and the most headers, bodies or names that it brings.
+    Write { ticket: Ticket, weight_bytes: usize, blocks: usize },
     /// A read by an actor.
     Read { ticket: Ticket },
     /// A read by an edge, which waits until no actor wants to read.
@@ -57,14 +58,24 @@ pub(crate) enum Effect {
     Stopped,
 }
 
+/// A batch that waits to be written.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    ticket: Ticket,
+    weight_bytes: usize,
+    blocks: usize,
+}
+
 /// The state.
 #[derive(Debug)]
 pub(crate) struct Core {
     bounds: Bounds,
-    writes: VecDeque<(Ticket, usize)>,
+    writes: VecDeque<Waiting>,
     waiting_bytes: usize,
     committing: bool,
-    /// The end of the pause after the last commit.
+    /// Whether more like the commit at hand is to be expected at once.
+    expects_more: bool,
+    /// The end of the pause after the last commit, if it called for one.
     paused_until: Option<Instant>,
     reads: VecDeque<Ticket>,
     queries: VecDeque<Ticket>,
@@ -79,6 +90,7 @@ impl Core {
             writes: VecDeque::new(),
             waiting_bytes: 0,
             committing: false,
+            expects_more: false,
             paused_until: None,
             reads: VecDeque::new(),
             queries: VecDeque::new(),
@@ -89,15 +101,16 @@ impl Core {
 
     pub(crate) fn handle(&mut self, now: Instant, input: Input, effects: &mut Vec<Effect>) {
         match input {
-            Input::Write { ticket, weight_bytes } => {
-                self.writes.push_back((ticket, weight_bytes));
+            Input::Write { ticket, weight_bytes, blocks } => {
+                self.writes.push_back(Waiting { ticket, weight_bytes, blocks });
                 self.waiting_bytes = self.waiting_bytes.saturating_add(weight_bytes);
             }
             Input::Read { ticket } => self.reads.push_back(ticket),
             Input::Query { ticket } => self.queries.push_back(ticket),
             Input::Committed => {
                 self.committing = false;
-                self.paused_until = now.checked_add(self.bounds.commit_pause);
+                let pause_end = now.checked_add(self.bounds.commit_pause);
+                self.paused_until = pause_end.filter(|_| self.expects_more);
             }
             Input::HasRead { ticket } => drop(self.reading.remove(&ticket)),
             Input::Wake => {}
@@ -132,16 +145,19 @@ impl Core {
         }
         let mut group = Vec::new();
         let mut group_bytes = 0_usize;
-        while let Some((ticket, weight_bytes)) = self.writes.front().copied() {
-            let bytes = group_bytes.saturating_add(weight_bytes);
+        let mut group_blocks = 0_usize;
+        while let Some(next) = self.writes.front().copied() {
+            let bytes = group_bytes.saturating_add(next.weight_bytes);
             let full = group.len() >= self.bounds.commit_batches_max;
             if !group.is_empty() && (full || bytes > self.bounds.commit_bytes_max) {
                 break;
             }
             self.writes.pop_front();
-            group.push(ticket);
+            group.push(next.ticket);
             group_bytes = bytes;
+            group_blocks = group_blocks.saturating_add(next.blocks);
         }
+        self.expects_more = group.len() > 1 || group_blocks > 1;
         self.waiting_bytes = self.waiting_bytes.saturating_sub(group_bytes);
         self.committing = true;
         effects.push(Effect::Commit(group));

@@ -107,8 +107,9 @@ fn unreadable(kind: RecordKind, at: BlockNumHash, why: &str) -> StoreError {
 pub(crate) struct Ledger<I, L> {
     pub(crate) index: I,
     pub(crate) log: L,
-    /// Held for writing only while a batch goes into the index's memory, so that a read sees a
-    /// batch whole or not at all, and never waits for a disk behind one.
+    /// Held for writing only while a batch goes into the index's memory, so that a read sees a batch
+    /// whole or not at all, and never waits for a disk behind one. Records are never moved or removed, so
+    /// they are read without it.
     view: RwLock<()>,
     /// Held by the commit at hand.
     committing: Mutex<Packer>,
@@ -184,20 +185,22 @@ impl<I: Index, L: RecordLog> Ledger<I, L> {
     }
 
     pub(crate) fn load(&self) -> Result<StoredState, StoreError> {
-        let _view = self.view();
-        let tip = self.index.tip()?;
-        let known = self.index.known(tip)?;
+        let (tip, known, forkchoice, spans) = {
+            let _view = self.view();
+            let tip = self.index.tip()?;
+            let from = keys::first_of(keys::SPANS);
+            let spans = self.index.scan(&from, &keys::end_of(keys::SPANS)).map(|entry| {
+                let (key, value) = entry?;
+                keys::get_span(&key, &value)
+            });
+            let spans = spans.collect::<Result<_, _>>()?;
+            (tip, self.index.known(tip)?, self.forkchoice()?, spans)
+        };
         let header = known.map(|known| Records::new(&self.log).header(&known)).transpose()?;
         let Some(tip) = header.flatten() else {
             return Err(StoreError::Damaged(format!("the header of the tip {tip} is missing")));
         };
-        let from = keys::first_of(keys::SPANS);
-        let spans = self.index.scan(&from, &keys::end_of(keys::SPANS)).map(|entry| {
-            let (key, value) = entry?;
-            keys::get_span(&key, &value)
-        });
-        let spans = spans.collect::<Result<_, _>>()?;
-        Ok(StoredState { tip, forkchoice: self.forkchoice()?, spans })
+        Ok(StoredState { tip, forkchoice, spans })
     }
 
     pub(crate) fn status(&self) -> Result<StoreStatus, StoreError> {
@@ -224,15 +227,17 @@ impl<I: Index, L: RecordLog> Ledger<I, L> {
                 hashes.len()
             )));
         }
-        let _view = self.view();
+        let known: Vec<_> = {
+            let _view = self.view();
+            let known = hashes.iter().map(|hash| self.index.known_by_hash(*hash));
+            known.collect::<Result<_, _>>()?
+        };
         let mut records = Records::new(&self.log);
-        hashes
-            .iter()
-            .map(|hash| match self.index.known_by_hash(*hash)? {
-                Some(known) => found_block(&mut records, &known),
-                None => Ok(None),
-            })
-            .collect()
+        let found = |known: Option<Known>| match known {
+            Some(known) => found_block(&mut records, &known),
+            None => Ok(None),
+        };
+        known.into_iter().map(found).collect()
     }
 
     pub(crate) fn walk(
@@ -240,13 +245,16 @@ impl<I: Index, L: RecordLog> Ledger<I, L> {
         top: BlockNumHash,
         limit: u64,
     ) -> Result<Vec<FoundBlock>, StoreError> {
-        let _view = self.view();
         let mut records = Records::new(&self.log);
         let mut found = Vec::new();
         let mut next = Some(top);
         for _ in 0..limit.min(READ_ITEMS_MAX) {
             let Some(at) = next else { break };
-            let Some(known) = self.index.known(at)? else { break };
+            let known = {
+                let _view = self.view();
+                self.index.known(at)?
+            };
+            let Some(known) = known else { break };
             let Some(block) = found_block(&mut records, &known)? else { break };
             let parent_hash = block.header.parent_hash;
             next = at.number.checked_sub(1).map(|n| BlockNumHash::new(n, parent_hash));
@@ -277,23 +285,41 @@ impl<I: Index, L: RecordLog> Ledger<I, L> {
         step: impl Fn(BlockNumber) -> Option<BlockNumber>,
         budget_bytes: usize,
     ) -> Result<Vec<Bytes>, StoreError> {
+        let known = self.canonical_from(start, limit.min(READ_ITEMS_MAX), step)?;
+        let mut records = Records::new(&self.log);
+        let mut headers = Vec::new();
+        let mut gathered_bytes = 0_usize;
+        for known in known {
+            if gathered_bytes >= budget_bytes {
+                break;
+            }
+            let rlp = records.header_rlp(&known)?;
+            gathered_bytes = gathered_bytes.saturating_add(rlp.len());
+            headers.push(rlp);
+        }
+        Ok(headers)
+    }
+
+    /// Canonical blocks step by step, up to the first height that has none.
+    fn canonical_from(
+        &self,
+        start: HashOrNumber,
+        limit: u64,
+        step: impl Fn(BlockNumber) -> Option<BlockNumber>,
+    ) -> Result<Vec<Known>, StoreError> {
         let _view = self.view();
         let mut next = match start {
             HashOrNumber::Number(number) => Some(number),
             HashOrNumber::Hash(hash) => self.canonical_number(hash)?,
         };
-        let mut records = Records::new(&self.log);
-        let mut headers = Vec::new();
-        let mut gathered_bytes = 0_usize;
-        for _ in 0..limit.min(READ_ITEMS_MAX) {
-            let Some(number) = next.filter(|_| gathered_bytes < budget_bytes) else { break };
+        let mut found = Vec::new();
+        for _ in 0..limit {
+            let Some(number) = next else { break };
             let Some(known) = self.index.canonical(number)? else { break };
-            let rlp = records.header_rlp(&known)?;
-            gathered_bytes = gathered_bytes.saturating_add(rlp.len());
-            headers.push(rlp);
+            found.push(known);
             next = step(number);
         }
-        Ok(headers)
+        Ok(found)
     }
 
     /// The number of a block, if it is canonical.
@@ -341,7 +367,6 @@ impl<I: Index, L: RecordLog> Ledger<I, L> {
             let Some(known) = known else { return Ok(None) };
             (known, self.is_canonical(&known)?)
         };
-        // records are never moved or removed, so reading them needs no view
         let mut records = Records::new(&self.log);
         let Some(header) = records.header(&known)? else { return Ok(None) };
         let Some(body) = records.body(&known)? else { return Ok(None) };

@@ -109,7 +109,7 @@ impl Index for MapIndex {
 
 /// Packed records; a pointer's offset is a position in the list.
 #[derive(Debug, Default)]
-struct RecordList(Mutex<Vec<(RecordKind, Vec<u8>)>>);
+pub(crate) struct RecordList(Mutex<Vec<(RecordKind, Vec<u8>)>>);
 
 impl RecordLog for RecordList {
     fn end(&self) -> LogEnd {

@@ -15,6 +15,7 @@ use std::{
 use moorline_messages::StoreError;
 
 use crate::{
+    codec::{BODY_BYTES_MAX, HEADER_BYTES_MAX, packed_bytes_max},
     index::{io_error, lasting},
     keys::{LogEnd, Pointer},
     ledger::{RecordKind, RecordLog},
@@ -43,6 +44,14 @@ const fn type_of(kind: RecordKind) -> [u8; 2] {
     match kind {
         RecordKind::Header => [0x03, 0x00],
         RecordKind::Body => [0x04, 0x00],
+    }
+}
+
+/// What a packer makes at most; a longer length is damage, and must not decide how much memory is taken.
+const fn payload_bytes_max(kind: RecordKind) -> usize {
+    match kind {
+        RecordKind::Header => packed_bytes_max(HEADER_BYTES_MAX),
+        RecordKind::Body => packed_bytes_max(BODY_BYTES_MAX),
     }
 }
 
@@ -275,7 +284,6 @@ impl RecordLog for RecordFiles {
             StoreError::Damaged(format!("{name} has no {kind} at byte {}", pointer.offset()))
         })?;
         let end = record_end(pointer, len);
-        // a length that was damaged must not decide how much memory is taken
         let most = file.metadata().map_or(0, |metadata| metadata.len());
         if end > most {
             return Err(StoreError::Damaged(format!(
@@ -334,11 +342,13 @@ fn read_at_most(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize
     }
 }
 
-/// The length of a record's payload, if the record begins as one of its kind.
+/// The length of a record's payload, if the record begins as one of its kind and within its bound.
 fn payload_len(record: &[u8], kind: RecordKind) -> Option<u32> {
     let (header, _) = record.split_first_chunk::<RECORD_HEADER_BYTES>()?;
     let [first, second, a, b, c, d, 0, 0] = *header else { return None };
-    ([first, second] == type_of(kind)).then(|| u32::from_le_bytes([a, b, c, d]))
+    let len = u32::from_le_bytes([a, b, c, d]);
+    let fits = usize::try_from(len).is_ok_and(|len| len <= payload_bytes_max(kind));
+    ([first, second] == type_of(kind) && fits).then_some(len)
 }
 
 /// Number and length of every record file in a directory.

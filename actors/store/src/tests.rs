@@ -8,6 +8,7 @@ mod durable;
 mod kill;
 mod ledger;
 mod model;
+mod reads;
 mod real_chain;
 
 use std::sync::Arc;

@@ -30,9 +30,11 @@ impl Work {
     fn input(&self, ticket: Ticket) -> Input {
         match self {
             Self::Request(request) => match request.peek() {
-                StoreRequest::Persist { batch, .. } => {
-                    Input::Write { ticket, weight_bytes: batch.weight_bytes() }
-                }
+                StoreRequest::Persist { batch, .. } => Input::Write {
+                    ticket,
+                    weight_bytes: batch.weight_bytes(),
+                    blocks: batch.headers.len().max(batch.bodies.len()).max(batch.canonical.len()),
+                },
                 StoreRequest::Load { .. }
                 | StoreRequest::Find { .. }
                 | StoreRequest::Walk { .. } => Input::Read { ticket },

@@ -31,8 +31,14 @@ fn step(core: &mut Core, input: Input) -> Vec<Effect> {
     step_at(core, moorline_kit::now(), input)
 }
 
+/// A run of blocks, as a sync brings them.
 fn write(ticket: u64, weight_bytes: usize) -> Input {
-    Input::Write { ticket, weight_bytes }
+    Input::Write { ticket, weight_bytes, blocks: 8 }
+}
+
+/// One block, or what is said of one: a step at the tip.
+fn tip_step(ticket: u64) -> Input {
+    Input::Write { ticket, weight_bytes: 40, blocks: 1 }
 }
 
 #[test]
@@ -61,7 +67,7 @@ fn a_commit_is_bounded_in_bytes_and_lets_one_heavy_batch_through() {
 }
 
 #[test]
-fn a_lone_batch_is_written_at_once_and_one_right_behind_a_commit_waits_for_more() {
+fn a_lone_batch_is_written_at_once_and_one_right_behind_several_blocks_waits_for_more() {
     let (mut core, start) = (core_with(PAUSE), moorline_kit::now());
     assert_eq!(step_at(&mut core, start, write(1, 10)), [Effect::Commit(vec![1])]);
     assert_eq!(step_at(&mut core, start, Input::Committed), []);
@@ -75,6 +81,27 @@ fn a_lone_batch_is_written_at_once_and_one_right_behind_a_commit_waits_for_more(
     assert_eq!(core.next_wakeup(), None);
     assert_eq!(step_at(&mut core, until, Input::Committed), []);
     assert_eq!(step_at(&mut core, until + PAUSE, write(4, 10)), [Effect::Commit(vec![4])]);
+}
+
+#[test]
+fn steps_at_the_tip_that_wait_for_one_another_never_wait_for_more() {
+    let (mut core, start) = (core_with(PAUSE), moorline_kit::now());
+    for ticket in 1..=3 {
+        assert_eq!(step_at(&mut core, start, tip_step(ticket)), [Effect::Commit(vec![ticket])]);
+        assert_eq!(step_at(&mut core, start, Input::Committed), []);
+    }
+    // one that arrived during a commit goes with the next, and two that shared one call for a pause
+    assert_eq!(step_at(&mut core, start, tip_step(4)), [Effect::Commit(vec![4])]);
+    step_at(&mut core, start, tip_step(5));
+    step_at(&mut core, start, tip_step(6));
+    assert_eq!(step_at(&mut core, start, Input::Committed), [Effect::Commit(vec![5, 6])]);
+    step_at(&mut core, start, Input::Committed);
+    assert_eq!(step_at(&mut core, start, tip_step(7)), []);
+    let until = start + PAUSE;
+    assert_eq!(step_at(&mut core, until, Input::Wake), [Effect::Commit(vec![7])]);
+    // that one was alone again
+    step_at(&mut core, until, Input::Committed);
+    assert_eq!(step_at(&mut core, until, tip_step(8)), [Effect::Commit(vec![8])]);
 }
 
 #[test]

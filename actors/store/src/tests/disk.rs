@@ -245,6 +245,44 @@ fn a_flipped_byte_in_a_header_is_an_error_and_the_check_names_the_block() {
 }
 
 #[test]
+fn a_header_whose_frames_are_skipped_is_an_error_and_never_an_empty_one() {
+    let (dir, blocks) = (TempDir::new().unwrap(), chain(3));
+    let store = open(dir.path());
+    commit(&store, canonical(&blocks[..2]));
+    let offset = store.stats().unwrap().blocks_bytes;
+    commit(&store, canonical(&blocks[2..]));
+    // the first frame's type becomes one that decoders skip
+    overwrite(&first_file(dir.path()), offset + 8 + 10, &[0x80]);
+    let query = StoreQuery::Headers {
+        start: HashOrNumber::Number(3),
+        limit: 1,
+        skip: 0,
+        reverse: false,
+        budget_bytes: usize::MAX,
+    };
+    let answer = store.answer(&query);
+    assert!(matches!(answer, Err(StoreError::Damaged(_))), "{answer:?}");
+}
+
+#[test]
+fn a_damaged_length_does_not_decide_how_much_memory_is_taken() {
+    let dir = TempDir::new().unwrap();
+    let log = RecordFiles::open(dir.path(), LogEnd::default(), 1 << 30).unwrap();
+    for (kind, too_long) in [(RecordKind::Header, 5_000_u32), (RecordKind::Body, 68 << 20)] {
+        let pointer = log.append(kind, &[1; 100]).unwrap();
+        log.sync().unwrap();
+        let file = first_file(dir.path());
+        // long enough for what the length says, without taking room
+        OpenOptions::new().write(true).open(&file).unwrap().set_len(1 << 29).unwrap();
+        overwrite(&file, pointer.offset() + 2, &too_long.to_le_bytes());
+        let read = log.read(pointer, kind);
+        let Err(StoreError::Damaged(text)) = read else { panic!("it was read") };
+        assert!(text.contains(&format!("no {kind} at byte")), "{text}");
+        assert!(!log.reaches(pointer, kind));
+    }
+}
+
+#[test]
 fn a_check_finds_pointers_past_the_end_and_bodies_that_are_another_blocks() {
     let (dir, blocks) = (TempDir::new().unwrap(), chain(3));
     let store = open(dir.path());
@@ -449,11 +487,14 @@ fn a_rejected_batch_takes_its_records_with_it() {
 }
 
 fn flip(path: &Path, at: u64) {
-    let mut byte = fs::read(path).unwrap()[at as usize];
-    byte ^= 1;
+    let byte = fs::read(path).unwrap()[at as usize];
+    overwrite(path, at, &[byte ^ 1]);
+}
+
+fn overwrite(path: &Path, at: u64, bytes: &[u8]) {
     let mut file = OpenOptions::new().write(true).open(path).unwrap();
     file.seek(SeekFrom::Start(at)).unwrap();
-    file.write_all(&[byte]).unwrap();
+    file.write_all(bytes).unwrap();
 }
 
 fn files_named(dir: &Path, prefix: &str) -> Vec<PathBuf> {
