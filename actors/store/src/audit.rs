@@ -1,14 +1,14 @@
 //! Counting and checking what is stored, for the command line.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use alloy_primitives::{B256, BlockNumber};
-use moorline_messages::{BlockNumHash, Span, StoreError, StoreStatus};
+use moorline_messages::{BlockNumHash, SealedHeader, Span, StoreError, StoreStatus};
 use serde::Serialize;
 use thiserror::Error;
 
 use crate::{
-    group::Known,
+    group::{Group, Known},
     index::Index,
     keys,
     ledger::{Ledger, RecordKind, RecordLog, Records},
@@ -52,7 +52,7 @@ pub struct CheckProgress {
 /// What a check found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CheckReport {
-    /// Canonical blocks that were read back.
+    /// Canonical blocks that were read back, genesis aside.
     pub blocks: u64,
     /// Headers and bodies that were looked for, canonical or not.
     pub pointers: u64,
@@ -125,9 +125,12 @@ pub(crate) fn stats<I: Index, L: RecordLog>(
 ) -> Result<StoreStats, StoreError> {
     let StoreStatus { tip, earliest, .. } = ledger.status()?;
     let (mut headers, mut bodies) = (0_u64, 0_u64);
-    for_each_known(ledger, |known| {
-        headers = headers.saturating_add(u64::from(known.header.is_some()));
-        bodies = bodies.saturating_add(u64::from(known.body.is_some()));
+    for_each_group(ledger, |_, group| {
+        for known in group?.blocks() {
+            headers = headers.saturating_add(u64::from(known.header.is_some()));
+            bodies = bodies.saturating_add(u64::from(known.body.is_some()));
+        }
+        Ok(())
     })?;
     Ok(StoreStats {
         tip,
@@ -142,15 +145,16 @@ pub(crate) fn stats<I: Index, L: RecordLog>(
     })
 }
 
-fn for_each_known<I: Index, L: RecordLog>(
+/// Every group that the index holds, by its lowest height; what cannot be read is for `each` to judge.
+fn for_each_group<I: Index, L: RecordLog>(
     ledger: &Ledger<I, L>,
-    mut each: impl FnMut(&Known),
+    mut each: impl FnMut(BlockNumber, Result<Group, StoreError>) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let from = keys::first_of(keys::BLOCKS);
     for entry in ledger.index.scan(&from, &keys::end_of(keys::BLOCKS)) {
         let (key, _) = entry?;
         let number = keys::Fields::of_key("blocks", &key).u64()?;
-        ledger.index.group(number)?.blocks().iter().for_each(&mut each);
+        each(number, ledger.index.group(number))?;
     }
     Ok(())
 }
@@ -159,29 +163,59 @@ pub(crate) fn check<I: Index, L: RecordLog>(
     ledger: &Ledger<I, L>,
     progress: &mut dyn FnMut(CheckProgress),
 ) -> Result<CheckReport, StoreError> {
-    let StoreStatus { tip, earliest, .. } = ledger.status()?;
+    let (tip, earliest) = (ledger.index.tip()?, ledger.index.earliest()?.max(1));
     let mut report = CheckReport { blocks: 0, pointers: 0, fault_count: 0, faults: Vec::new() };
-    check_pointers(ledger, &mut report)?;
+    check_records(ledger, tip, &mut report)?;
     let total = tip.number.saturating_add(1).saturating_sub(earliest);
     let mut records = Records::new(&ledger.log);
-    let mut below = match earliest {
-        1 => ledger.index.canonical_hash(0)?,
-        _ => None,
-    };
+    let genesis = check_height(ledger, &mut records, 0, None, &mut report);
+    let mut below = genesis.filter(|_| earliest == 1);
     for number in earliest..=tip.number {
-        let Some(known) = ledger.index.canonical(number)? else {
-            report.add(BlockNumHash::new(number, B256::ZERO), Fault::Gap);
-            below = None;
-            continue;
-        };
-        if let Err(fault) = check_block(ledger, &mut records, &known, below) {
-            report.add(known.at, fault);
+        below = check_height(ledger, &mut records, number, below, &mut report);
+        if below.is_some() {
+            report.blocks = report.blocks.saturating_add(1);
+            progress(CheckProgress { done: report.blocks, total });
         }
-        below = Some(known.at.hash);
-        report.blocks = report.blocks.saturating_add(1);
-        progress(CheckProgress { done: report.blocks, total });
     }
     Ok(report)
+}
+
+/// The hash of the canonical block at a height, if there is one.
+fn check_height<I: Index, L: RecordLog>(
+    ledger: &Ledger<I, L>,
+    records: &mut Records<'_, L>,
+    number: BlockNumber,
+    below: Option<B256>,
+    report: &mut CheckReport,
+) -> Option<B256> {
+    let nameless = BlockNumHash::new(number, B256::ZERO);
+    match ledger.index.canonical(number) {
+        Err(error) => report.add(nameless, unreadable(error)),
+        Ok(None) => report.add(nameless, Fault::Gap),
+        Ok(Some(known)) => {
+            if let Err(fault) = check_block(ledger, records, &known, below) {
+                report.add(known.at, fault);
+            }
+            return Some(known.at.hash);
+        }
+    }
+    None
+}
+
+fn unreadable(error: StoreError) -> Fault {
+    Fault::Unreadable(error.to_string())
+}
+
+/// The header, read back and hashed.
+fn check_header<L: RecordLog>(
+    records: &mut Records<'_, L>,
+    known: &Known,
+) -> Result<Arc<SealedHeader>, Fault> {
+    let header = records.header(known).map_err(unreadable)?.ok_or(Fault::NoHeader)?;
+    match header.hash_slow() {
+        hash if hash == known.at.hash => Ok(header),
+        hash => Err(Fault::HeaderHash(hash)),
+    }
 }
 
 fn check_block<I: Index, L: RecordLog>(
@@ -190,35 +224,76 @@ fn check_block<I: Index, L: RecordLog>(
     known: &Known,
     below: Option<B256>,
 ) -> Result<(), Fault> {
-    let unreadable = |error: StoreError| Fault::Unreadable(error.to_string());
-    let header = records.header(known).map_err(unreadable)?.ok_or(Fault::NoHeader)?;
-    let hash = header.hash_slow();
-    if hash != known.at.hash {
-        return Err(Fault::HeaderHash(hash));
-    }
+    let header = check_header(records, known)?;
     if below.is_some_and(|below| below != header.parent_hash) {
         return Err(Fault::Link(header.parent_hash));
     }
-    if ledger.index.known_by_hash(hash).map_err(unreadable)?.as_ref() != Some(known) {
+    if ledger.index.known_by_hash(known.at.hash).map_err(unreadable)?.as_ref() != Some(known) {
         return Err(Fault::Number);
     }
     let body = records.body(known).map_err(unreadable)?.ok_or(Fault::NoBody)?;
     moorline_rules::body_matches(&header, &body).map_err(|error| Fault::Body(error.to_string()))
 }
 
-/// Every pointer must lead to a record of its kind.
-fn check_pointers<I: Index, L: RecordLog>(
+/// Every pointer must lead to a record of its kind, and what is not canonical must read back: what is
+/// canonical is read on the way up the chain.
+fn check_records<I: Index, L: RecordLog>(
     ledger: &Ledger<I, L>,
+    tip: BlockNumHash,
     report: &mut CheckReport,
 ) -> Result<(), StoreError> {
-    for_each_known(ledger, |known| {
-        let pointers = [(known.header, RecordKind::Header), (known.body, RecordKind::Body)];
-        for (pointer, kind) in pointers {
-            let Some(pointer) = pointer else { continue };
-            report.pointers = report.pointers.saturating_add(1);
-            if !ledger.log.reaches(pointer, kind) {
-                report.add(known.at, Fault::Pointer);
+    let mut records = Records::new(&ledger.log);
+    for_each_group(ledger, |number, group| {
+        let group = match group {
+            Ok(group) => group,
+            Err(error) => {
+                report.add(BlockNumHash::new(number, B256::ZERO), unreadable(error));
+                return Ok(());
+            }
+        };
+        for known in group.blocks() {
+            let is_whole = check_pointers(ledger, known, report);
+            let canonical = ledger.index.canonical(known.at.number);
+            let is_canonical = known.at.number <= tip.number
+                && canonical.is_ok_and(|canonical| canonical.as_ref() == Some(known));
+            if is_whole && !is_canonical {
+                check_stray(&mut records, known, report);
             }
         }
+        Ok(())
     })
+}
+
+/// Whether both records are where they are said to be.
+fn check_pointers<I: Index, L: RecordLog>(
+    ledger: &Ledger<I, L>,
+    known: &Known,
+    report: &mut CheckReport,
+) -> bool {
+    let mut is_whole = true;
+    for (pointer, kind) in [(known.header, RecordKind::Header), (known.body, RecordKind::Body)] {
+        let Some(pointer) = pointer else { continue };
+        report.pointers = report.pointers.saturating_add(1);
+        if !ledger.log.reaches(pointer, kind) {
+            report.add(known.at, Fault::Pointer);
+            is_whole = false;
+        }
+    }
+    is_whole
+}
+
+/// What is stored and not canonical, or not yet.
+fn check_stray<L: RecordLog>(
+    records: &mut Records<'_, L>,
+    known: &Known,
+    report: &mut CheckReport,
+) {
+    if known.header.is_some()
+        && let Err(fault) = check_header(records, known)
+    {
+        report.add(known.at, fault);
+    }
+    if let Err(error) = records.body(known) {
+        report.add(known.at, unreadable(error));
+    }
 }

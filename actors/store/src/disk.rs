@@ -114,8 +114,9 @@ impl Disk {
         audit::stats(&self.ledger, files, self.ledger.index.size_bytes()?)
     }
 
-    /// Reads every canonical block back and checks it: links, hashes, checksums and roots; and that
-    /// every pointer leads to a record. `progress` is called after each step.
+    /// Reads every canonical block back, genesis included, and checks it: links, hashes, checksums and
+    /// roots; of every other block, the header's hash and the body's checksum. `progress` is called after
+    /// each canonical block.
     ///
     /// # Errors
     /// The index cannot be read at all. Faults of single blocks are in the report.

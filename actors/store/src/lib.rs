@@ -17,8 +17,8 @@
 //! [`Memory`] does the same with nothing behind it, for tests and simulation.
 //!
 //! # Invariants
-//! - One commit runs at a time, across restarts too; requests that arrive meanwhile share the next one. Reads never wait
-//!   for the disk behind a commit, and see each batch whole or not at all.
+//! - One commit runs at a time, across restarts too; requests that arrive meanwhile share the next one.
+//!   Reads never wait for the disk behind a commit, and see each batch whole or not at all.
 //! - A request keeps its place in the port until it is answered, so what waits is bounded by the port.
 //! - Canonical blocks are hash-linked and have header and body; from `earliest` to the tip none is
 //!   missing. The tip changes in the batch that changes the canonical entries, which also drops the

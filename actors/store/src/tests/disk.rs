@@ -1,4 +1,4 @@
-//! Opening, damage, body files, checking.
+//! Opening, damage, block files, checking.
 
 use std::{
     fs::{self, OpenOptions},
@@ -337,6 +337,61 @@ fn a_check_finds_headers_that_changed_and_links_that_broke() {
         ]
     );
     assert!(!report.is_sound());
+}
+
+#[test]
+fn a_check_reads_genesis_and_what_is_not_canonical() {
+    let blocks = chain(2);
+    let branch = chain_above(&blocks[0].header, 1, 5);
+    // where each record begins: genesis right behind the version, the branch behind the chain
+    let (dir, mut offsets) = (TempDir::new().unwrap(), vec![8]);
+    let store = open(dir.path());
+    let end = |store: &Disk| store.stats().unwrap().blocks_bytes;
+    commit(&store, canonical(&blocks));
+    offsets.push(end(&store));
+    commit(&store, headers_of(&branch));
+    offsets.push(end(&store));
+    commit(&store, whole(&branch));
+    assert!(store.check(&mut |_| ()).unwrap().is_sound());
+    let at = [BlockNumHash::of(&genesis()), branch[0].num_hash(), branch[0].num_hash()];
+    for (offset, at) in offsets.into_iter().zip(at) {
+        flip(&first_file(dir.path()), offset + 40);
+        let report = store.check(&mut |_| ()).unwrap();
+        assert_eq!((report.blocks, report.fault_count, report.faults[0].block), (2, 1, at));
+        assert!(matches!(report.faults[0].fault, Fault::Unreadable(_)), "{report:?}");
+        flip(&first_file(dir.path()), offset + 40);
+    }
+    // a header that reads well and is another block's
+    let mut group = store.index().group(2).unwrap();
+    group.entry(branch[0].num_hash()).header = group.find(blocks[0].header.hash()).unwrap().header;
+    store.index().apply(&[(keys::blocks(2), Some(group.put_blocks()))].into()).unwrap();
+    let report = store.check(&mut |_| ()).unwrap();
+    let expected = Fault::HeaderHash(blocks[0].header.hash());
+    assert_eq!((report.fault_count, &report.faults[0].fault), (1, &expected));
+}
+
+#[test]
+fn a_check_goes_on_past_entries_of_the_index_that_make_no_sense() {
+    let (dir, blocks) = (TempDir::new().unwrap(), chain(40));
+    let store = open(dir.path());
+    commit(&store, canonical(&blocks));
+    let mut places = store.index().places(16).unwrap();
+    places[4] = 9;
+    let short = store.index().get(&keys::blocks(32)).unwrap().unwrap()[1..].to_vec();
+    let entries = [(keys::canonical(16), Some(places.to_vec())), (keys::blocks(32), Some(short))];
+    store.index().apply(&entries.into()).unwrap();
+    let report = store.check(&mut |_| ()).unwrap();
+    let heights: Vec<_> = report.faults.iter().map(|fault| fault.block.number).collect();
+    // the group is named once, then each of its heights up to the tip
+    assert_eq!(heights[0], 32);
+    assert_eq!(heights[heights.len() - 9..], [32, 33, 34, 35, 36, 37, 38, 39, 40]);
+    assert_eq!(heights[1..heights.len() - 9], [20]);
+    // nothing canonical is read through what is damaged
+    assert_eq!(report.blocks, 30);
+    // the place of genesis itself
+    let none = [0; keys::HEIGHTS_IN_ENTRY].to_vec();
+    store.index().apply(&[(keys::canonical(0), Some(none[1..].to_vec()))].into()).unwrap();
+    assert!(store.check(&mut |_| ()).unwrap().fault_count > report.fault_count);
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn open(dir: &Path) -> Disk {
 /// The one block that the writer makes above `parent`.
 fn next_block(parent: &SealedHeader) -> Block {
     let number = parent.number + 1;
-    // bytes that do not compress, so that the body files grow
+    // bytes that do not compress, so that the block files grow
     let mut noise = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let payload: Vec<u8> = (0..8_000)
         .map(|_| {
