@@ -236,9 +236,13 @@ pub(crate) enum ChainCommand {
         /// mainnet, sepolia, hoodi, or a genesis.json as geth reads it
         #[arg(long, env = "MOORLINE_CHAIN", value_name = "NAME|FILE")]
         chain: String,
-        /// How many peers serve it, each on a free port; their enodes are printed
+        /// How many peers serve it; their enodes are printed
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
         peers: u64,
+        /// Port of the first peer, with the others on those after it, so that the enodes stay the same;
+        /// 0 takes free ones
+        #[arg(long, default_value_t = 0)]
+        port: u16,
         /// Delay of every answer, in milliseconds; requests that come meanwhile are not held up
         #[arg(long, default_value_t = 0)]
         delay_ms: u64,

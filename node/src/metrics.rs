@@ -119,7 +119,7 @@ fn work(sheet: &mut Sheet<'_>, seen: &Observed) -> fmt::Result {
     let help = "Headers that still have to be proved";
     sheet.gauge("remaining_headers", help, progress.remaining_headers)?;
     sheet.gauge("remaining_blocks", "Blocks still missing", progress.remaining_blocks)?;
-    sheet.gauge("fetches_in_flight", "Fetches that are out", progress.in_flight)?;
+    sheet.gauge("fetches_in_flight", "Fetches that peers work on", seen.in_flight())?;
     sheet.gauge("fetches_queued", "Fetches that wait for a peer", seen.peers.queued)
 }
 

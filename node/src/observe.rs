@@ -50,6 +50,11 @@ impl Observed {
         self.tree.as_ref().map_or(0, |tree| tree.tip.number)
     }
 
+    /// Fetches that peers work on; the downloader counts those that wait for a peer as well.
+    pub fn in_flight(&self) -> u64 {
+        self.progress.in_flight.saturating_sub(self.peers.queued)
+    }
+
     /// The greatest height known to be wanted.
     pub fn highest(&self) -> u64 {
         let target = self.tree.as_ref().and_then(|tree| tree.target?.number).unwrap_or(0);
@@ -225,7 +230,7 @@ fn note(seen: &mut Observed, news: News, totals: &mut Totals) {
 
 /// What `eth_syncing` says of it.
 fn status(seen: &Observed, starting: u64) -> SyncStatus {
-    let (pace, progress) = (&seen.pace, &seen.progress);
+    let pace = &seen.pace;
     let tenths = |number: f64| (number * 10.0).round() / 10.0;
     let detail = SyncDetail {
         percent: tenths(pace.percent),
@@ -234,7 +239,7 @@ fn status(seen: &Observed, starting: u64) -> SyncStatus {
         bytes_per_second: pace.bytes_per_s as u64,
         eta_seconds: pace.eta.map(|left| left.as_secs()),
         peers: seen.peers.peers.len() as u64,
-        in_flight: progress.in_flight,
+        in_flight: seen.in_flight(),
         budget_used_percent: tenths(pace.budget_used_percent),
         stalled: pace.stalled,
     };

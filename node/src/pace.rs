@@ -75,6 +75,8 @@ pub(crate) struct Meter {
     done_before: u64,
     target: Option<B256>,
     percent: f64,
+    /// More than the target's own block is being fetched, or was.
+    is_under_way: bool,
     began_at: Option<Instant>,
     moved_at: Option<Instant>,
 }
@@ -111,6 +113,7 @@ impl Meter {
             done_before: 0,
             target: None,
             percent: 0.0,
+            is_under_way: false,
             began_at: None,
             moved_at: None,
         }
@@ -147,7 +150,7 @@ impl Meter {
             pace.stalled = seen.progress.stalled;
         } else {
             self.done_before = totals.work();
-            (self.target, self.percent) = (None, 0.0);
+            (self.target, self.percent, self.is_under_way) = (None, 0.0, false);
             let synced = seen.tree.as_ref().is_some_and(|tree| tree.synced);
             pace.percent = if synced { 100.0 } else { 0.0 };
         }
@@ -187,10 +190,16 @@ impl Meter {
         let Some(target) = seen.tree.as_ref().and_then(|tree| tree.target) else { return 0.0 };
         let Some(number) = target.number else { return self.percent };
         if self.target != Some(target.hash) {
-            (self.target, self.percent) = (Some(target.hash), 0.0);
+            (self.target, self.percent, self.is_under_way) = (Some(target.hash), 0.0, false);
         }
         let done = totals.work().saturating_sub(self.done_before);
         let progress = &seen.progress;
+        // the head comes first, and alone it says nothing of the way below it
+        let is_more = progress.remaining_headers.max(progress.remaining_blocks) > 1;
+        self.is_under_way |= is_more;
+        if !self.is_under_way && number.saturating_sub(seen.tip()) > 1 {
+            return self.percent;
+        }
         let left = match work(progress.remaining_headers, progress.remaining_blocks) {
             // the downloader was not asked yet, or the tree still takes what came
             0 => {
@@ -287,6 +296,14 @@ mod tests {
             (progress.blocks, progress.remaining_blocks) = blocks;
             self.look()
         }
+    }
+
+    #[test]
+    fn the_head_alone_says_nothing_of_the_way_below_it() {
+        let mut rig = Rig::targeting(Some(100));
+        assert_eq!(rig.then((1, 0), (0, 1)).percent, 0.0);
+        let pace = rig.then((1, 99), (1, 99));
+        assert!(pace.percent > 0.0 && pace.percent < 2.0, "{}", pace.percent);
     }
 
     #[test]

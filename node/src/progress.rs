@@ -145,13 +145,13 @@ fn heading(seen: &Observed) -> [String; 2] {
 }
 
 fn facts(seen: &Observed) -> [String; 6] {
-    let (pace, progress) = (&seen.pace, &seen.progress);
+    let pace = &seen.pace;
     [
         format!("{:.0} headers/s", pace.headers_per_s),
         format!("{:.0} blocks/s", pace.blocks_per_s),
         format!("{:.1} MB/s", pace.bytes_per_s / 1e6),
         peers_of(seen),
-        format!("{} in flight", progress.in_flight),
+        format!("{} in flight", seen.in_flight()),
         format!("budget {:.0}%", pace.budget_used_percent),
     ]
 }

@@ -56,6 +56,13 @@ async fn a_sync_can_stop_above_genesis() {
     assert_eq!((&summary["first"], &summary["blocks"]), (&201.into(), &100.into()));
     assert!(peers.peers()[0].stats().bodies <= 100, "nothing below was asked for");
 
+    let mut above = args(&["sync", "--chain", &world.genesis(), "--until", "301", "--json"]);
+    above.extend(args(&["--head", &world.head().to_string(), "--datadir", &world.arg("above")]));
+    above.extend(peer_args(&peers.records()));
+    let refused = finish(MOORLINE, above).await;
+    assert_eq!(refused.code(), Some(2), "{}", refused.stdout);
+    assert!(refused.error().contains("above the head, which is block 300"), "{}", refused.stderr);
+
     // what lies below cannot be added, and is not said to be there
     let at = sync.iter().position(|word| word == "201").unwrap();
     sync[at] = "101".to_owned();
@@ -72,7 +79,8 @@ fn a_file_of_blocks_is_served_to_whoever_dials() {
     serve.push(world.arg("chain.rlp"));
     let mut server = Child::start(MOORLINE, &serve);
     let enodes = server.lines(3);
-    let mut sync = args(&["sync", "--chain", &world.genesis(), "--head", &world.head().to_string()]);
+    let mut sync =
+        args(&["sync", "--chain", &world.genesis(), "--head", &world.head().to_string()]);
     sync.extend(args(&["--datadir", &world.arg("node"), "--json"]));
     sync.extend(enodes.iter().flat_map(|enode| ["--peer".to_owned(), enode.clone()]));
     let done = Child::start(MOORLINE, &sync).finish();

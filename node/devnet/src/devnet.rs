@@ -22,11 +22,23 @@ impl Devnet {
         spec: Arc<ChainSpec>,
         mix: impl IntoIterator<Item = (Behaviour, impl Into<Pace>)>,
     ) -> io::Result<Self> {
+        Self::start_at(0, chain, spec, mix).await
+    }
+
+    /// The same, on consecutive ports from one on; 0 takes free ones.
+    pub async fn start_at(
+        port: u16,
+        chain: Arc<dyn Chain>,
+        spec: Arc<ChainSpec>,
+        mix: impl IntoIterator<Item = (Behaviour, impl Into<Pace>)>,
+    ) -> io::Result<Self> {
+        let mut ports = (port..=u16::MAX).filter(|_| port > 0);
         let mut peers = Vec::new();
         for (place, (behaviour, pace)) in mix.into_iter().enumerate() {
             let key = keccak256(format!("moorline devnet peer {place}")).0;
             let config = PeerConfig::new(Arc::clone(&chain), Arc::clone(&spec));
-            let config = PeerConfig { behaviour, pace: pace.into(), key, ..config };
+            let port = ports.next().unwrap_or(0);
+            let config = PeerConfig { behaviour, pace: pace.into(), key, port, ..config };
             peers.push(Peer::start(config).await?);
         }
         Ok(Self { peers })

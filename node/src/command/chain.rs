@@ -41,9 +41,9 @@ pub(crate) fn run(command: ChainCommand) -> Result<()> {
         }
         ChainCommand::Import { common, file } => import(&common, &file),
         ChainCommand::Export { place, from, to, file } => export(&place, from, to, &file),
-        ChainCommand::Serve { chain, peers, delay_ms, work_ms, file } => {
+        ChainCommand::Serve { chain, peers, port, delay_ms, work_ms, file } => {
             let [delay, work] = [delay_ms, work_ms].map(Duration::from_millis);
-            super::on_actix(serve::run(&chain, peers, Pace { delay, work }, &file))
+            super::on_actix(serve::run(&chain, peers, port, Pace { delay, work }, &file))
         }
         ChainCommand::Verify { chain, file } => verify(&chain, &file),
     }

@@ -76,7 +76,7 @@ pub(crate) async fn run(args: SyncArgs) -> Result<()> {
     let done = tokio::select! {
         biased;
         () = super::asked_to_end() => Err(eyre!("stopped; the same command goes on from here")),
-        done = reach(&node, args.head, settings.peer.len()) => done,
+        done = reach(&node, args.head, floor, settings.peer.len()) => done,
     };
     drop(shown);
     let seen = node.watched().all.borrow().clone();
@@ -136,7 +136,7 @@ fn earliest(store: &Disk) -> Result<u64> {
 }
 
 /// Follows the head until everything under it is on disk, or until that turns out to be hopeless.
-async fn reach(node: &Node, head: B256, peers_named: usize) -> Result<BlockNumHash> {
+async fn reach(node: &Node, head: B256, lowest: u64, peers_named: usize) -> Result<BlockNumHash> {
     if let TreeVerdict::Invalid { reason } | TreeVerdict::Inconsistent { reason } =
         node.follow(head).await?
     {
@@ -149,6 +149,11 @@ async fn reach(node: &Node, head: B256, peers_named: usize) -> Result<BlockNumHa
         let seen = all.borrow().clone();
         if let Some(tree) = seen.tree.as_ref().filter(|tree| tree.synced && tree.tip.hash == head) {
             return Ok(tree.tip);
+        }
+        let above = |number: &u64| *number < lowest;
+        let target = seen.tree.as_ref().and_then(|tree| tree.target);
+        if let Some(number) = target.and_then(|target| target.number).filter(above) {
+            bail!(Misuse(format!("--until {lowest} lies above the head, which is block {number}")));
         }
         watch.look(head, &seen)?;
     }

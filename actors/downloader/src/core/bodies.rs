@@ -20,8 +20,9 @@ use super::{descent::Ask, ready::Ready, retry::Retry};
 /// Size at which an answer is aimed, below the 2 MiB at which peers stop (devp2p eth, soft limit).
 const ANSWER_BYTES_AIM: usize = 1_500_000;
 
-/// The size a body is taken to have before any was seen.
-const FIRST_GUESS_BYTES: usize = 32 * 1024;
+/// The size a body is taken to have before any was seen: small, since peers cut at two mebibytes what
+/// turns out large, and many small requests would keep a slow peer busy for long.
+const FIRST_GUESS_BYTES: usize = 12 * 1024;
 
 /// Failures that one answer or one call may bring up; the rest follow at the next.
 const FAILURES_MAX: usize = 16;

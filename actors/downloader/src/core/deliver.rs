@@ -66,8 +66,10 @@ impl DownloaderCore {
     /// The canonical index finds what is delivered; its spans are needed only by whoever is still on
     /// the way down to them.
     fn forget_delivered_spans(&mut self) {
-        if self.delivered_up_to > 0 && self.chains.iter().all(|chain| chain.descent.is_done()) {
-            self.spans.remove_up_to(std::mem::take(&mut self.delivered_up_to));
+        if self.chains.iter().all(|chain| chain.descent.is_done()) {
+            for top in self.delivered.drain(..) {
+                self.spans.remove(&top);
+            }
         }
     }
 
@@ -76,7 +78,7 @@ impl DownloaderCore {
             if let Some((span, blocks)) = chain.take_delivery() {
                 let request = chain.request;
                 self.watchdog.moves(true);
-                self.delivered_up_to = self.delivered_up_to.max(span.top.number);
+                self.delivered.push(span.top.hash);
                 let remaining_blocks = chain.undelivered();
                 match self.sets.get_mut(&request) {
                     Some(done) => done.extend(blocks),

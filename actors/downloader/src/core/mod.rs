@@ -25,6 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use alloy_primitives::B256;
 use moorline_messages::{
     ActorName, Body, Conduct, DownloadOutcome, DownloadRequest, FetchCommand, FetchError,
     FetchRequest, PeerId, PeerReport, ProgressReport, RequestId, SealedHeader, Stall, StoreOutcome,
@@ -105,8 +106,9 @@ pub(crate) struct DownloaderCore {
     loading: Option<(RequestId, Instant)>,
     early: VecDeque<DownloadRequest>,
     spans: Spans,
-    /// The greatest height whose spans may be forgotten.
-    delivered_up_to: u64,
+    /// Spans that were delivered, by their highest block; forgotten once nobody is on the way down to
+    /// them.
+    delivered: Vec<B256>,
     chains: Vec<Chain>,
     /// Blocks of sets that are done, until the whole set is.
     sets: BTreeMap<RequestId, Vec<Arc<SealedHeader>>>,
@@ -131,7 +133,7 @@ impl DownloaderCore {
             loading: None,
             early: VecDeque::new(),
             spans: Spans::default(),
-            delivered_up_to: 0,
+            delivered: Vec::new(),
             chains: Vec::new(),
             sets: BTreeMap::new(),
             bodies: Bodies::new(),

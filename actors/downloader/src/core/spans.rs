@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use alloy_primitives::B256;
 use moorline_messages::{FetchItems, Span};
 
+/// Spans in memory: more than a chain of a hundred million blocks has.
+const SPANS_MAX: usize = 1 << 18;
+
 /// Spans, found by the hash of their highest block and by its height.
 #[derive(Debug, Default)]
 pub(super) struct Spans {
@@ -28,19 +31,17 @@ impl Spans {
             *here = span;
         }
         self.heights.insert((span.top.number, span.top.hash));
+        // branches that nobody took are never delivered; the store has them still
+        if self.by_top.len() > SPANS_MAX
+            && let Some((_, lowest)) = self.heights.pop_first()
+        {
+            self.by_top.remove(&lowest);
+        }
     }
 
     pub(super) fn remove(&mut self, top: &B256) {
         if let Some(span) = self.by_top.remove(top) {
             self.heights.remove(&(span.top.number, *top));
-        }
-    }
-
-    /// Forgets what lies at or below a height, as the store does when the canonical tip gets there.
-    pub(super) fn remove_up_to(&mut self, number: u64) {
-        let above = self.heights.split_off(&(number.saturating_add(1), B256::ZERO));
-        for (_, top) in std::mem::replace(&mut self.heights, above) {
-            self.by_top.remove(&top);
         }
     }
 

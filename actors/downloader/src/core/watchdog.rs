@@ -9,8 +9,12 @@ use super::{DownloaderCore, Effect, chain::Chain, writer::later};
 /// How often progress is reported while there is any.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
-/// Nothing for this long, and it is said: longer than a fetch may take, so that some came to an end.
-const STALL_AFTER: Duration = Duration::from_secs(36);
+/// Nothing for this long, and it is said if there is evidence why.
+const STALL_AFTER: Duration = Duration::from_secs(12);
+
+/// Nothing for this long, and it is said in any case: longer than a fetch may take, so that some came
+/// to an end.
+const STALL_AT_LAST: Duration = Duration::from_secs(36);
 
 /// What happened since something last came.
 #[derive(Debug, Default)]
@@ -19,7 +23,7 @@ pub(super) struct Watchdog {
     moved_at: Option<Instant>,
     stalled: Option<Stall>,
     look_at: Option<Instant>,
-    /// The last fetch that failed found nobody to ask.
+    /// A fetch found nobody to ask.
     no_peer: bool,
     no_answer: u32,
     lacking: u32,
@@ -34,7 +38,6 @@ impl Watchdog {
 
     /// Somebody answered, and this is what it was worth.
     pub(super) fn judged(&mut self, conduct: Conduct) {
-        self.no_peer = false;
         let count = match conduct {
             // what is worth something moves the download
             Conduct::Served => return,
@@ -49,19 +52,20 @@ impl Watchdog {
 
     /// A fetch brought nothing.
     pub(super) fn failed(&mut self, error: FetchError) {
-        self.no_peer = error == FetchError::NoPeer;
-        self.no_answer = self.no_answer.saturating_add(u32::from(!self.no_peer));
+        match error {
+            FetchError::NoPeer => self.no_peer = true,
+            FetchError::TimedOut => self.no_answer = self.no_answer.saturating_add(1),
+            // whoever hangs up is not there to be asked
+            FetchError::Disconnected => {}
+        }
     }
 
     pub(super) const fn next_wakeup(&self) -> Option<Instant> {
         self.look_at
     }
 
-    /// What peers did most since something last came, if there still are any.
-    fn of_peers(&self) -> Stall {
-        if self.no_peer {
-            return Stall::NoPeer;
-        }
+    /// What peers did most since something last came.
+    fn of_peers(&self) -> Option<Stall> {
         let counts = [
             (self.lies, Stall::Lies),
             (self.lacking, Stall::Lacking),
@@ -69,8 +73,8 @@ impl Watchdog {
         ];
         let most = counts.into_iter().rev().max_by_key(|(count, _)| *count);
         match most {
-            Some((1.., stall)) => stall,
-            _ => Stall::NoAnswer,
+            Some((1.., stall)) => Some(stall),
+            _ => self.no_peer.then_some(Stall::NoPeer),
         }
     }
 }
@@ -96,22 +100,23 @@ impl DownloaderCore {
             return;
         }
         self.watchdog.look_at = Some(later(now, STALL_AFTER));
-        let stall = self.why_stalled();
+        let since = self.watchdog.moved_at.unwrap_or(now);
+        let waited = now.saturating_duration_since(since);
+        let at_last = (waited >= STALL_AT_LAST).then_some(Stall::NoAnswer);
+        let Some(stall) = self.why_stalled().or(at_last) else { return };
         if self.watchdog.stalled != Some(stall) {
             self.watchdog.stalled = Some(stall);
             self.tell_at = Some(now);
-            let since = self.watchdog.moved_at.unwrap_or(now);
-            let waited = now.saturating_duration_since(since);
             effects.push(Effect::Stalled(Some((stall, waited))));
         }
     }
 
-    fn why_stalled(&self) -> Stall {
+    fn why_stalled(&self) -> Option<Stall> {
         let store_owes = self.is_loading() || !self.reads.is_empty() || self.writer.is_writing();
         if !self.tree_has_room {
-            Stall::Tree
+            Some(Stall::Tree)
         } else if store_owes && self.out.is_empty() || self.writer.is_writing() {
-            Stall::Store
+            Some(Stall::Store)
         } else {
             self.watchdog.of_peers()
         }

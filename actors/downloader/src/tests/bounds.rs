@@ -29,9 +29,9 @@ fn bodies_under_way_stay_within_the_bytes_allowed() {
         let fetch = rig.fetches.remove(at).unwrap();
         rig.serve(fetch, peer(1), &blocks);
     }
-    // no body was seen yet, so each is taken to be 32 KiB
+    // no body was seen yet, so each is taken to be 12 KiB
     let asked: usize = rig.fetches.iter().map(bodies_in).sum();
-    assert!((1..=32).contains(&asked), "{asked} bodies are under way");
+    assert!((1..=87).contains(&asked), "{asked} bodies are under way");
     rig.serve_all(&blocks);
     assert!(rig.told.len() > 1, "and yet it ends");
     rig.expect_nothing_held();
@@ -96,7 +96,7 @@ fn when_headers_fill_the_buffer_the_farthest_gives_way_to_the_next() {
 fn what_gives_way_is_what_lies_farthest_down() {
     let budget = Budget { buffer_bytes: 5 * header_bytes(), ..Budget::default() };
     let mut rig = Rig::within(budget, MemoryStore::default(), 0);
-    let blocks = fat_chain(&rig, 4_000);
+    let blocks = fat(&rig.genesis, 4_000, 80);
     rig.ask_range(head(&blocks), 4_000);
     // the disk is slow, so what is proved stays in the buffer
     rig.store_answers = false;

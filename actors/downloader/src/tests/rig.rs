@@ -87,6 +87,7 @@ pub(super) struct MemoryStore {
     pub(super) bodies: BTreeSet<B256>,
     pub(super) spans: Vec<Span>,
     pub(super) written_twice: u64,
+    pub(super) headers_written_twice: u64,
 }
 
 impl MemoryStore {
@@ -104,7 +105,8 @@ impl MemoryStore {
         match request {
             StoreRequest::Persist { id, batch, .. } => {
                 for header in batch.headers {
-                    self.headers.insert(header.hash(), header);
+                    let before = self.headers.insert(header.hash(), header);
+                    self.headers_written_twice += u64::from(before.is_some());
                 }
                 for (block, _) in batch.bodies {
                     assert!(

@@ -55,7 +55,7 @@ impl Core {
     /// Whether nothing below this block is wanted: it stands without a parent, in an empty store.
     fn is_floor(&self, header: &SealedHeader) -> bool {
         let floor = self.config.floor;
-        floor > 1 && header.number <= floor && self.chain.is_at_genesis()
+        floor > 1 && header.number == floor && self.chain.is_at_genesis()
     }
 
     /// Connects a header and everything buffered above it. What is wrong above it is condemned; the

@@ -64,6 +64,8 @@ pub struct PeerConfig {
     pub versions: Vec<u8>,
     /// Its secp256k1 key, and so its node id.
     pub key: [u8; 32],
+    /// The TCP port it listens on; 0 takes a free one.
+    pub port: u16,
 }
 
 impl PeerConfig {
@@ -77,6 +79,7 @@ impl PeerConfig {
             pace: Pace::default(),
             versions: VERSIONS.to_vec(),
             key: moorline_rlpx::random_key(),
+            port: 0,
         }
     }
 }
@@ -120,10 +123,10 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Starts a peer on a free port of 127.0.0.1, on the current tokio runtime.
+    /// Starts a peer on 127.0.0.1, on the current tokio runtime.
     pub async fn start(config: PeerConfig) -> io::Result<Self> {
         let id = node_id(&config.key).map_err(io::Error::other)?;
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, config.port)).await?;
         let record = NodeRecord { id, addr: listener.local_addr()? };
         let counters = Arc::new(Counters::default());
         let (behaviour, pace) = (config.behaviour, config.pace);
