@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! lock                 locked while the store is open
-//! tip.json             the last tip, so that an index that comes back empty is noticed
+//! tip.json             what the index knew last, so that one that comes back empty or older is noticed
 //! index/               sled
 //! blocks-000001.e2s    headers and bodies
 //! ```
@@ -12,9 +12,10 @@ use std::{
     cmp::Ordering,
     fs::{self, File, OpenOptions, TryLockError},
     io,
+    os::unix::fs::FileExt,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
@@ -24,6 +25,7 @@ use moorline_messages::{
     BlockNumHash, FoundBlock, SealedHeader, StoreAnswer, StoreBatch, StoreError, StoreQuery,
     StoredState,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::{
     audit::{self, CheckProgress, CheckReport, StoreStats},
@@ -32,7 +34,7 @@ use crate::{
     keys::{self, LogEnd},
     ledger::{Blocks, Ledger},
     open_error::OpenError,
-    records::{FILE_BYTES_MAX, RecordFiles},
+    records::{self, FILE_BYTES_MAX, RecordFiles},
 };
 
 /// What sled may keep of its pages, in bytes on disk; in memory they take two to three times as much.
@@ -47,16 +49,58 @@ const SEGMENT_BYTES: usize = 128 << 10;
 /// another size.
 const FIRST_FILE_OF_LAYOUT_1: &str = "bodies-000001.e2s";
 
+/// Length of tip.json: within one sector, which is written whole or not at all.
+const SIDE_FILE_BYTES: usize = 256;
+
 /// How often a lock is tried before somebody else is said to hold it, and how long to wait between:
 /// half a second in all, for a process that is just going away.
 const LOCK_ATTEMPTS_MAX: u32 = 50;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+/// What tip.json says. The index never knows less: it is synced before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Noted {
+    tip: BlockNumHash,
+    log_end: LogEnd,
+}
+
+/// tip.json, and what was last written to it.
+#[derive(Debug)]
+struct SideFile {
+    file: File,
+    noted: Option<Noted>,
+}
+
+impl SideFile {
+    fn open(dir: &Path) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false);
+        let file = options.open(dir.join("tip.json"))?;
+        Ok(Self { file, noted: None })
+    }
+
+    /// Written in place and never synced: a new file for each commit would cost a page each.
+    fn note(&mut self, now: Noted) -> io::Result<()> {
+        if self.noted == Some(now) {
+            return Ok(());
+        }
+        let mut text = serde_json::to_vec(&now)?;
+        text.resize(SIDE_FILE_BYTES.max(text.len()), b' ');
+        self.noted = None;
+        self.file.write_all_at(&text, 0)?;
+        self.file.set_len(u64::try_from(text.len()).unwrap_or(u64::MAX))?;
+        self.noted = Some(now);
+        Ok(())
+    }
+}
 
 /// The store in a directory. One process at a time; dropping it closes it.
 #[derive(Debug)]
 pub struct Disk {
     ledger: Ledger<SledIndex, RecordFiles>,
     dir: PathBuf,
+    /// Held by the commit at hand, so that it notes what was synced and not what comes next.
+    side_file: Mutex<SideFile>,
     /// Held until everything above is closed.
     _lock: File,
 }
@@ -83,20 +127,24 @@ impl Disk {
         if let Some(schema) = &founded {
             check_schema(dir, schema)?;
         }
-        check_side_file(dir, &index, founded.is_some())?;
-        if founded.is_some() {
-            check_identity(dir, &index, genesis, chain_id)?;
-        }
         let end = log_end(&index).map_err(failed_store)?;
+        if founded.is_some() {
+            check_side_file(dir, &index, end)?;
+            check_identity(dir, &index, genesis, chain_id)?;
+        } else {
+            check_unfounded(dir, genesis)?;
+        }
         let log = RecordFiles::open(dir, end, FILE_BYTES_MAX).map_err(failed_store)?;
-        let disk = Self { ledger: Ledger::new(index, log), dir: dir.to_owned(), _lock: lock };
+        let side_file = Mutex::new(SideFile::open(dir).map_err(failed("open tip.json"))?);
+        let dir_path = dir.to_owned();
+        let disk = Self { ledger: Ledger::new(index, log), dir: dir_path, side_file, _lock: lock };
         if founded.is_none() {
             disk.ledger.found(genesis, chain_id).map_err(failed_store)?;
         }
         // a process that was killed may have left the index unsynced, and tip.json is never ahead of it
         disk.ledger.index.sync().map_err(failed_store)?;
         sync_dirs(dir, &index_dir).map_err(failed("sync the directory"))?;
-        disk.note_tip().map_err(failed("write tip.json"))?;
+        disk.note(&mut disk.side_file()).map_err(failed("write tip.json"))?;
         Ok(disk)
     }
 
@@ -137,21 +185,23 @@ impl Disk {
         &self.ledger.index
     }
 
-    /// Replaces the side file. It is never ahead of the index, so no fsync is needed.
-    fn note_tip(&self) -> io::Result<()> {
+    fn side_file(&self) -> MutexGuard<'_, SideFile> {
+        self.side_file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, side_file: &mut SideFile) -> io::Result<()> {
         let tip = self.ledger.index.tip().map_err(io::Error::other)?;
-        let fresh = self.dir.join("tip.json.new");
-        fs::write(&fresh, serde_json::to_vec(&tip)?)?;
-        fs::rename(fresh, self.dir.join("tip.json"))
+        let log_end = log_end(&self.ledger.index).map_err(io::Error::other)?;
+        side_file.note(Noted { tip, log_end })
     }
 }
 
 impl Backend for Disk {
     fn commit(&self, batches: &[&StoreBatch]) -> Vec<Result<(), StoreError>> {
+        let mut side_file = self.side_file();
         let verdicts = self.ledger.commit(batches);
-        let moved = batches.iter().zip(&verdicts);
-        if moved.into_iter().any(|(batch, verdict)| verdict.is_ok() && !batch.canonical.is_empty())
-            && let Err(error) = self.note_tip()
+        if verdicts.iter().any(Result::is_ok)
+            && let Err(error) = self.note(&mut side_file)
         {
             tracing::warn!(%error, "cannot write tip.json, which only guards against a lost index");
         }
@@ -285,19 +335,35 @@ fn set_snapshots_aside(index_dir: &Path) -> io::Result<usize> {
 }
 
 /// The index may be newer than the side file, never older.
-fn check_side_file(dir: &Path, index: &SledIndex, founded: bool) -> Result<(), OpenError> {
+fn check_side_file(dir: &Path, index: &SledIndex, end: LogEnd) -> Result<(), OpenError> {
     let Ok(text) = fs::read(dir.join("tip.json")) else { return Ok(()) };
-    let damaged = |detail| OpenError::Damaged { dir: dir.to_owned(), detail };
-    if !founded {
-        return Err(damaged("its index came back empty".to_owned()));
-    }
+    let damaged = |detail| Err(OpenError::Damaged { dir: dir.to_owned(), detail });
     // it is written without fsync, so a loss of power may leave it torn: then it says nothing
-    let Ok(tip) = serde_json::from_slice::<BlockNumHash>(&text) else { return Ok(()) };
+    let Ok(Noted { tip, log_end }) = serde_json::from_slice(&text) else { return Ok(()) };
     match index.known(tip) {
+        Ok(Some(_)) if end < log_end => damaged(format!(
+            "its index came back older: it knows block file {} up to byte {}, and once knew file {} up to \
+             byte {}",
+            end.file, end.offset, log_end.file, log_end.offset
+        )),
         Ok(Some(_)) => Ok(()),
-        Ok(None) => Err(damaged(format!("its index came back without block {tip}, once its tip"))),
+        Ok(None) => damaged(format!("its index came back without block {tip}, once its tip")),
         Err(error) => Err(OpenError::of_store(dir.to_owned(), error)),
     }
+}
+
+/// A store whose founding was interrupted may have left the genesis block's records, and no more.
+fn check_unfounded(dir: &Path, genesis: &SealedHeader) -> Result<(), OpenError> {
+    let block_bytes: u64 = match records::list(dir) {
+        Ok(files) => files.values().copied().fold(0, u64::saturating_add),
+        Err(error) => return Err(OpenError::of_io(dir.to_owned(), "list the block files", &error)),
+    };
+    let written = fs::read(dir.join("tip.json")).is_ok_and(|text| !text.is_empty());
+    if written || block_bytes > records::founding_bytes_max(genesis) {
+        let detail = "its index came back empty".to_owned();
+        return Err(OpenError::Damaged { dir: dir.to_owned(), detail });
+    }
+    Ok(())
 }
 
 /// How far the index knows the record files; an empty one knows none.

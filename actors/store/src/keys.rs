@@ -3,6 +3,7 @@
 
 use alloy_primitives::{B256, BlockNumber};
 use moorline_messages::{BlockNumHash, Forkchoice, Span, StoreError};
+use serde::{Deserialize, Serialize};
 
 pub(crate) type Bytestring = Vec<u8>;
 
@@ -116,7 +117,7 @@ impl Pointer {
 }
 
 /// How far the record files are indexed: what lies beyond was never acknowledged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct LogEnd {
     /// Number of the file that is written to; zero before the first.
     pub(crate) file: u32,

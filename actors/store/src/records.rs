@@ -12,7 +12,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use moorline_messages::StoreError;
+use alloy_rlp::Encodable;
+use moorline_messages::{SealedHeader, StoreError};
 
 use crate::{
     codec::{BODY_BYTES_MAX, HEADER_BYTES_MAX, packed_bytes_max},
@@ -53,6 +54,13 @@ const fn payload_bytes_max(kind: RecordKind) -> usize {
         RecordKind::Header => packed_bytes_max(HEADER_BYTES_MAX),
         RecordKind::Body => packed_bytes_max(BODY_BYTES_MAX),
     }
+}
+
+/// Most bytes that a store takes up which holds nothing but its genesis block, whose body is empty lists.
+pub(crate) fn founding_bytes_max(genesis: &SealedHeader) -> u64 {
+    let header = packed_bytes_max(genesis.inner().length());
+    let (body, framing) = (packed_bytes_max(8), RECORD_HEADER_BYTES.saturating_mul(3));
+    bytes_u64(header.saturating_add(body).saturating_add(framing))
 }
 
 /// The record files of one store.
@@ -352,7 +360,7 @@ fn payload_len(record: &[u8], kind: RecordKind) -> Option<u32> {
 }
 
 /// Number and length of every record file in a directory.
-fn list(dir: &Path) -> io::Result<BTreeMap<u32, u64>> {
+pub(crate) fn list(dir: &Path) -> io::Result<BTreeMap<u32, u64>> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;

@@ -171,6 +171,47 @@ fn an_index_that_comes_back_empty_or_older_is_noticed() {
 }
 
 #[test]
+fn an_index_older_than_the_block_files_is_refused_before_anything_is_cut_off() {
+    let (dir, blocks) = (filled(&chain(2)), chain(4));
+    let (index, aside) = (dir.path().join("index"), dir.path().join("aside"));
+    fs::rename(&index, &aside).unwrap();
+    copy_dir(&aside, &index);
+    // nothing canonical moves, so the tip alone would not tell
+    commit(&open(dir.path()), whole(&blocks[2..]));
+    let len = fs::metadata(first_file(dir.path())).unwrap().len();
+    fs::remove_dir_all(&index).unwrap();
+    fs::rename(&aside, &index).unwrap();
+    let error = refusal(dir.path());
+    assert!(error.to_string().contains("came back older"), "{error}");
+    assert_eq!(fs::metadata(first_file(dir.path())).unwrap().len(), len);
+}
+
+#[test]
+fn block_files_without_an_index_are_refused_unless_they_hold_genesis_alone() {
+    for (blocks, is_refused) in [(chain(2), true), (vec![], false)] {
+        let dir = filled(&blocks);
+        fs::remove_dir_all(dir.path().join("index")).unwrap();
+        fs::remove_file(dir.path().join("tip.json")).unwrap();
+        let len = fs::metadata(first_file(dir.path())).unwrap().len();
+        let opened = Disk::open(dir.path(), &genesis(), CHAIN_ID);
+        assert_eq!(matches!(opened, Err(OpenError::Damaged { .. })), is_refused, "{opened:?}");
+        assert_eq!(fs::metadata(first_file(dir.path())).unwrap().len(), len);
+    }
+}
+
+#[test]
+fn a_torn_side_file_says_nothing_and_is_written_anew() {
+    let (dir, blocks) = (filled(&chain(2)), chain(2));
+    let path = dir.path().join("tip.json");
+    let whole_text = fs::read(&path).unwrap();
+    for torn in [&[][..], &whole_text[..20], &[0; 300]] {
+        fs::write(&path, torn).unwrap();
+        assert_eq!(block_at(&open(dir.path()), 2).as_ref(), Some(&blocks[1]));
+        assert_eq!(fs::read(&path).unwrap(), whole_text);
+    }
+}
+
+#[test]
 fn a_garbled_index_is_refused_and_never_panics() {
     let dir = filled(&chain(20));
     let path = dir.path().join("index/db");
@@ -550,6 +591,17 @@ fn overwrite(path: &Path, at: u64, bytes: &[u8]) {
     let mut file = OpenOptions::new().write(true).open(path).unwrap();
     file.seek(SeekFrom::Start(at)).unwrap();
     file.write_all(bytes).unwrap();
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_dir(&entry.path(), &target),
+            false => drop(fs::copy(entry.path(), target).unwrap()),
+        }
+    }
 }
 
 fn files_named(dir: &Path, prefix: &str) -> Vec<PathBuf> {
