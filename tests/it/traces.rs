@@ -1,6 +1,10 @@
 //! What a run leaves to be looked at.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use moorline_devnet::{Behaviour, Profile};
 use moorline_tests::{Child, World, finish, peer_args, run};
@@ -16,7 +20,13 @@ fn records(dir: &Path, prefix: &str) -> Vec<Value> {
     let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.retain(|path| path.file_name().unwrap().to_str().unwrap().starts_with(prefix));
     paths.sort();
-    let texts = paths.iter().map(|path| fs::read_to_string(path).unwrap());
+    // what was written last takes the place of what was written before it
+    let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    let read = |path: &PathBuf| match fs::read_to_string(path) {
+        Err(error) if is_gone(&error) => None,
+        text => Some(text.unwrap()),
+    };
+    let texts = paths.iter().filter_map(read);
     texts
         .flat_map(|text| {
             let parse = |line: &str| serde_json::from_str(line).unwrap();
