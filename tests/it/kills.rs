@@ -16,7 +16,6 @@ use std::{
 };
 
 use moorline_devnet::{Behaviour, Chain, Devnet, Pace, Profile};
-use moorline_messages::FetchItems;
 use moorline_store::StoreStats;
 use moorline_tests::{Child, World, peer_args, run};
 
@@ -263,9 +262,5 @@ async fn a_sync_that_is_killed_a_hundred_times_fetches_little_twice() {
         work.as_millis(),
         outcome.took.as_secs_f64(),
     );
-    assert!(bodies < 2.0, "2 % of blocks may be fetched twice");
-    // what peers sent out of order is held in memory until it links
-    let headers = outcome.headers_served - outcome.headers_needed;
-    let chunks = kills * peers * FetchItems::MAX_HEADERS;
-    assert!(headers <= chunks, "{headers} headers twice, more than a request a peer and kill");
+    assert!(headers < 2.0 && bodies < 2.0, "2 % may be fetched twice");
 }
