@@ -171,13 +171,8 @@ impl Bodies {
         self.waiting.retain(|(_, block)| wanted.contains_key(block));
     }
 
-    /// Nobody waits for it any more.
-    pub(super) fn drop_body(&mut self, block: &BlockNumHash) {
-        self.wanted.remove(block);
-    }
-
-    /// It is on disk.
-    pub(super) fn stored(&mut self, block: &BlockNumHash) {
+    /// It is on disk, or nobody waits for it any more.
+    pub(super) fn forget(&mut self, block: &BlockNumHash) {
         self.wanted.remove(block);
     }
 

@@ -50,8 +50,13 @@ pub(super) struct Out {
     pub(super) lost_at: Instant,
 }
 
-const fn slots(budget: usize, goes_first: bool) -> usize {
-    if goes_first { budget.saturating_add(TIP_FETCHES) } else { budget }
+/// A bound, and what is on top of it for downloads that follow the head of the chain.
+const fn bound(budget: usize, tip: usize, goes_first: bool) -> usize {
+    if goes_first { budget.saturating_add(tip) } else { budget }
+}
+
+const fn priority(goes_first: bool) -> Priority {
+    if goes_first { Priority::Tip } else { Priority::History }
 }
 
 impl DownloaderCore {
@@ -61,12 +66,15 @@ impl DownloaderCore {
         let mut headers_out = self.out.len().saturating_sub(self.bodies.asked_fetches());
         for at in 0..self.chains.len() {
             let goes_first = self.chains.get(at).is_some_and(Chain::is_tip);
-            let slots = slots(self.budget.header_fetches, goes_first);
-            while headers_out < slots && !self.search_span(now, at, effects) {
-                let claims = self.claims_before(at);
-                if !self.may_ask(at, &claims) || !self.has_room_for_headers(now, at) {
-                    break;
-                }
+            let slots = bound(self.budget.header_fetches, TIP_FETCHES, goes_first);
+            if headers_out >= slots || self.search_span(now, at, effects) {
+                continue;
+            }
+            let claims = self.claims_before(at);
+            if !self.may_ask(at, &claims) {
+                continue;
+            }
+            while headers_out < slots && self.has_room_for_headers(now, at) {
                 let next = self.next_header_fetch(now, at, &claims);
                 let Some((ask, purpose, priority)) = next else { break };
                 headers_out = headers_out.saturating_add(1);
@@ -75,14 +83,13 @@ impl DownloaderCore {
         }
         self.bodies.wake(now);
         while let Some(urgent) = self.bodies.next_is_urgent() {
-            let slots = slots(self.budget.body_fetches, urgent);
+            let slots = bound(self.budget.body_fetches, TIP_FETCHES, urgent);
             if self.bodies.asked_fetches() >= slots || !self.has_room_for_bodies(urgent) {
                 break;
             }
             let room = self.flight_room(urgent).saturating_sub(self.in_flight_bytes());
             let Some((ask, urgent)) = self.bodies.next_fetch(self.ids, room) else { break };
-            let priority = if urgent { Priority::Tip } else { Priority::History };
-            self.send(now, ask, Purpose::Bodies, priority, effects);
+            self.send(now, ask, Purpose::Bodies, priority(urgent), effects);
         }
     }
 
@@ -128,7 +135,7 @@ impl DownloaderCore {
             FetchItems::Bodies { .. } => 0,
         };
         let purpose = Purpose::Headers { chain: chain.id, bytes };
-        Some((ask, purpose, if chain.is_tip() { Priority::Tip } else { Priority::History }))
+        Some((ask, purpose, priority(chain.is_tip())))
     }
 
     /// What downloads that began earlier are proving: nothing of it is asked for a second time.
@@ -181,8 +188,7 @@ impl DownloaderCore {
     }
 
     const fn flight_room(&self, goes_first: bool) -> usize {
-        let more = if goes_first { TIP_BYTES } else { 0 };
-        self.budget.in_flight_bytes.saturating_add(more)
+        bound(self.budget.in_flight_bytes, TIP_BYTES, goes_first)
     }
 
     fn may_fly(&self, goes_first: bool) -> bool {
@@ -190,8 +196,7 @@ impl DownloaderCore {
     }
 
     const fn buffer_room(&self, goes_first: bool) -> usize {
-        let more = if goes_first { TIP_BYTES } else { 0 };
-        self.budget.buffer_bytes.saturating_add(more)
+        bound(self.budget.buffer_bytes, TIP_BYTES, goes_first)
     }
 
     /// A slow disk slows intake: nothing more is fetched while too much waits to be written.
@@ -239,16 +244,27 @@ impl DownloaderCore {
         let chains = &self.chains;
         self.bodies.retain(|block| chains.iter().any(|chain| chain.misses(block)));
         let mut ids = self.bodies.forget_needless();
-        ids.extend(self.out.iter().filter_map(|(id, out)| match out.purpose {
+        ids.extend(self.orphaned_header_fetches());
+        self.take_back(ids, effects);
+    }
+
+    /// Takes back the header fetches of downloads that are gone.
+    pub(super) fn take_back_orphaned(&mut self, effects: &mut Vec<Effect>) {
+        let ids = self.orphaned_header_fetches();
+        self.take_back(ids, effects);
+    }
+
+    fn orphaned_header_fetches(&self) -> Vec<RequestId> {
+        let orphaned = |(id, out): (&RequestId, &Out)| match out.purpose {
             Purpose::Headers { chain, .. } => {
                 (!self.chains.iter().any(|other| other.id == chain)).then_some(*id)
             }
             Purpose::Bodies => None,
-        }));
-        self.take_back(ids, effects);
+        };
+        self.out.iter().filter_map(orphaned).collect()
     }
 
-    pub(super) fn take_back(&mut self, mut ids: Vec<RequestId>, effects: &mut Vec<Effect>) {
+    fn take_back(&mut self, mut ids: Vec<RequestId>, effects: &mut Vec<Effect>) {
         ids.retain(|id| self.out.remove(id).is_some());
         if !ids.is_empty() {
             effects.push(Effect::Command(FetchCommand::Cancel { ids }));

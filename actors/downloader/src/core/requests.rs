@@ -1,6 +1,6 @@
 //! What the tree wants: taken up, taken over, dropped, failed.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::time::Instant;
 
 use alloy_primitives::B256;
 use moorline_messages::{
@@ -8,7 +8,7 @@ use moorline_messages::{
     StoreRequest,
 };
 
-use super::{CHAINS_MAX, Chain, DownloaderCore, Effect, Purpose};
+use super::{CHAINS_MAX, Chain, DownloaderCore, Effect};
 
 impl DownloaderCore {
     pub(super) fn on_request(
@@ -93,14 +93,8 @@ impl DownloaderCore {
         which: impl Fn(&Chain) -> bool,
         effects: &mut Vec<Effect>,
     ) {
-        let ids: BTreeSet<_> = self.chains.iter().filter(|c| which(c)).map(|c| c.id).collect();
-        self.chains.retain(|chain| !ids.contains(&chain.id));
-        let out = self.out.iter().filter_map(|(id, out)| match out.purpose {
-            Purpose::Headers { chain, .. } => ids.contains(&chain).then_some(*id),
-            Purpose::Bodies => None,
-        });
-        let out = out.collect();
-        self.take_back(out, effects);
+        self.chains.retain(|chain| !which(chain));
+        self.take_back_orphaned(effects);
     }
 
     /// Drops a download, and whatever only it wanted.
@@ -129,7 +123,7 @@ impl DownloaderCore {
     ) {
         let waiting = self.chains.iter().filter(|chain| chain.misses(block));
         let requests: Vec<_> = waiting.map(|chain| chain.request).collect();
-        self.bodies.drop_body(block);
+        self.bodies.forget(block);
         for request in requests {
             self.fail(request, reason.clone(), effects);
         }

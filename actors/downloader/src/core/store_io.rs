@@ -111,7 +111,7 @@ impl DownloaderCore {
         }
         for (block, _) in bodies {
             self.progress.blocks = self.progress.blocks.saturating_add(1);
-            self.bodies.stored(&block);
+            self.bodies.forget(&block);
             for chain in &mut self.chains {
                 chain.body_stored(&block);
             }
