@@ -6,14 +6,10 @@ use moorline_messages::{
     DownloadRequest, FetchError, FetchItems, FetchRequest, HashOrNumber, RequestId, Stall,
 };
 
-use super::rig::{MemoryStore, Rig, chain, fat, hashes, head, peer};
+use super::rig::{MemoryStore, Rig, chain, fat, hashes, head, is_for_headers, peer};
 use crate::{Budget, core::Input};
 
 const HEADERS: usize = FetchItems::MAX_HEADERS as usize;
-
-fn is_for_headers(fetch: &FetchRequest) -> bool {
-    matches!(fetch.items, FetchItems::Headers { .. })
-}
 
 fn header_bytes() -> usize {
     HEADERS * size_of::<moorline_messages::SealedHeader>()
@@ -25,10 +21,7 @@ fn bodies_under_way_stay_within_the_bytes_allowed() {
     let mut rig = Rig::within(budget, MemoryStore::default(), 0);
     let blocks = rig.chain(2_000);
     rig.ask_range(head(&blocks), 2_000);
-    while let Some(at) = rig.fetches.iter().position(is_for_headers) {
-        let fetch = rig.fetches.remove(at).unwrap();
-        rig.serve(fetch, peer(1), &blocks);
-    }
+    rig.serve_headers(peer(1), &blocks);
     // no body was seen yet, so each is taken to be 12 KiB
     let asked: usize = rig.fetches.iter().map(bodies_in).sum();
     assert!((1..=87).contains(&asked), "{asked} bodies are under way");
@@ -71,11 +64,8 @@ fn when_headers_fill_the_buffer_the_farthest_gives_way_to_the_next() {
     let next = rig.fetches.iter().filter(|fetch| is_for_headers(fetch)).count();
     assert!(next <= 5, "{next} chunks of headers are under way in room for five");
     // everything below arrives first, and cannot be linked; what comes next fails
-    let next = rig.fetches.remove(rig.fetches.iter().position(is_for_headers).unwrap()).unwrap();
-    while let Some(at) = rig.fetches.iter().position(is_for_headers) {
-        let fetch = rig.fetches.remove(at).unwrap();
-        rig.serve(fetch, peer(2), &blocks);
-    }
+    let next = rig.take_headers().unwrap();
+    rig.serve_headers(peer(2), &blocks);
     rig.failed(next.id, peer(1), FetchError::TimedOut);
     let again = rig.fetches.iter().find(|fetch| is_for_headers(fetch)).expect("nothing moves");
     let FetchItems::Headers { top, .. } = &again.items else { unreachable!() };
@@ -102,7 +92,7 @@ fn what_gives_way_is_what_lies_farthest_down() {
     rig.store_answers = false;
     let first = rig.fetches.pop_front().unwrap();
     rig.serve(first, peer(1), &blocks);
-    let next = rig.fetches.remove(rig.fetches.iter().position(is_for_headers).unwrap()).unwrap();
+    let next = rig.take_headers().unwrap();
     let mut lowest = u64::MAX;
     while let Some(at) = rig.fetches.iter().position(is_for_headers) {
         let fetch = rig.fetches.remove(at).unwrap();
@@ -135,7 +125,7 @@ fn nothing_gives_way_to_what_waits_for_a_slow_disk() {
     let first = rig.fetches.pop_front().unwrap();
     rig.store_answers = false;
     rig.serve(first, peer(1), &blocks);
-    let slow = rig.fetches.remove(rig.fetches.iter().position(is_for_headers).unwrap()).unwrap();
+    let slow = rig.take_headers().unwrap();
     for _ in 0..3 {
         let at = rig.fetches.iter().position(is_for_headers).unwrap();
         let fetch = rig.fetches.remove(at).unwrap();
@@ -177,10 +167,7 @@ fn bodies_that_grow_do_not_outgrow_the_buffer() {
     assert_eq!(rig.delivered(request).len(), 1_500);
     let large = fat(&small[1_499].header, 1_500, 200);
     rig.ask_range(head(&large), 1_500);
-    while let Some(at) = rig.fetches.iter().position(is_for_headers) {
-        let fetch = rig.fetches.remove(at).unwrap();
-        rig.serve(fetch, peer(1), &large);
-    }
+    rig.serve_headers(peer(1), &large);
     rig.store_answers = false;
     for fetch in std::mem::take(&mut rig.fetches) {
         rig.serve(fetch, peer(1), &large);
@@ -256,15 +243,9 @@ fn what_another_download_still_wants_is_not_taken_back() {
     let mut fork = trunk[..500].to_vec();
     fork.extend(chain(&trunk[499].header, 50, 1));
     let one = rig.ask_range(head(&trunk), 600);
-    while let Some(at) = rig.fetches.iter().position(is_for_headers) {
-        let fetch = rig.fetches.remove(at).unwrap();
-        rig.serve(fetch, peer(1), &trunk);
-    }
+    rig.serve_headers(peer(1), &trunk);
     let other = rig.ask_range(head(&fork), 550);
-    while let Some(at) = rig.fetches.iter().position(is_for_headers) {
-        let fetch = rig.fetches.remove(at).unwrap();
-        rig.serve(fetch, peer(1), &fork);
-    }
+    rig.serve_headers(peer(1), &fork);
     rig.give(Input::Request(DownloadRequest::Cancel { id: one }));
     rig.told.clear();
     while let Some(fetch) = rig.fetches.pop_front() {

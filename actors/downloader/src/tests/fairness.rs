@@ -7,23 +7,8 @@ use moorline_messages::{
     StoreOutcome, StoreRequest, StoredState,
 };
 
-use super::rig::{MemoryStore, Rig, chain, hashes, head, peer};
+use super::rig::{MemoryStore, Rig, chain, hashes, head, is_for_headers, peer};
 use crate::{Budget, core::Input};
-
-fn is_for_headers(fetch: &FetchRequest) -> bool {
-    matches!(fetch.items, FetchItems::Headers { .. })
-}
-
-fn take_headers(rig: &mut Rig) -> Option<FetchRequest> {
-    let at = rig.fetches.iter().position(is_for_headers)?;
-    rig.fetches.remove(at)
-}
-
-fn serve_headers(rig: &mut Rig, has: &[moorline_messages::Block]) {
-    while let Some(fetch) = take_headers(rig) {
-        rig.serve(fetch, peer(1), has);
-    }
-}
 
 fn asks_for_the_tip(rig: &Rig) -> bool {
     rig.fetches.iter().any(|fetch| fetch.priority == Priority::Tip)
@@ -41,8 +26,8 @@ fn the_tip_is_asked_for_though_the_history_fills_the_buffer() {
     rig.ask_range(head(&blocks), 6_000);
     let first = rig.fetches.pop_front().unwrap();
     rig.serve(first, peer(1), &blocks);
-    take_headers(&mut rig).expect("what comes next is under way, and slow");
-    serve_headers(&mut rig, &blocks);
+    rig.take_headers().expect("what comes next is under way, and slow");
+    rig.serve_headers(peer(1), &blocks);
     rig.fetches.clear();
     let tip = chain(&blocks[5_999].header, 1, 0);
     rig.ask_set([head(&tip)]);
@@ -73,12 +58,12 @@ fn a_tip_body_does_not_wait_behind_what_history_puts_back() {
     let mut rig = Rig::within(budget, MemoryStore::default(), 0);
     let blocks = rig.chain(600);
     rig.ask_range(head(&blocks), 600);
-    serve_headers(&mut rig, &blocks);
+    rig.serve_headers(peer(1), &blocks);
     let history = rig.fetches.pop_front().unwrap();
     let tips: Vec<_> = (10..15).map(|salt| chain(&blocks[599].header, 1, salt).remove(0)).collect();
     for tip in &tips {
         rig.ask_set([tip.header.hash()]);
-        let fetch = take_headers(&mut rig).unwrap();
+        let fetch = rig.take_headers().unwrap();
         rig.headers(fetch.id, peer(1), &[tip]);
     }
     assert_eq!(rig.fetches.drain(..).count(), 4, "four tip bodies take the slots on top");
@@ -95,10 +80,10 @@ fn a_body_that_the_tip_wants_too_goes_first() {
     let mut rig = Rig::within(budget, MemoryStore::default(), 0);
     let blocks = rig.chain(1_000);
     rig.ask_range(head(&blocks), 1_000);
-    serve_headers(&mut rig, &blocks);
+    rig.serve_headers(peer(1), &blocks);
     rig.fetches.pop_front().expect("the history asks for bodies");
     rig.ask_range(blocks[700].header.hash(), 1);
-    serve_headers(&mut rig, &blocks);
+    rig.serve_headers(peer(1), &blocks);
     assert!(asks_for_the_tip(&rig));
 }
 
@@ -107,13 +92,13 @@ fn a_body_dropped_and_wanted_again_is_not_asked_for_twice_at_a_time() {
     let mut rig = Rig::new();
     let trunk = rig.chain(60);
     let whole = rig.ask_range(head(&trunk), 60);
-    serve_headers(&mut rig, &trunk);
+    rig.serve_headers(peer(1), &trunk);
     rig.ask_range(trunk[29].header.hash(), 30);
-    serve_headers(&mut rig, &trunk);
+    rig.serve_headers(peer(1), &trunk);
     rig.give(Input::Request(DownloadRequest::Cancel { id: whole }));
     rig.told.clear();
     let again = rig.ask_range(head(&trunk), 60);
-    serve_headers(&mut rig, &trunk);
+    rig.serve_headers(peer(1), &trunk);
     let mut under_way = BTreeMap::new();
     for fetch in &rig.fetches {
         let FetchItems::Bodies { blocks } = &fetch.items else { continue };
@@ -158,14 +143,14 @@ fn whoever_waits_for_a_claim_evicts_nothing() {
     rig.ask_range(head(&fork), 600);
     let one = rig.fetches.pop_front().unwrap();
     rig.serve(one, peer(1), &fork);
-    let of_fork: Vec<_> = std::iter::from_fn(|| take_headers(&mut rig)).collect();
+    let of_fork: Vec<_> = std::iter::from_fn(|| rig.take_headers()).collect();
     rig.serve(slow, peer(1), &blocks);
-    take_headers(&mut rig).expect("what comes next is under way, and slow");
+    rig.take_headers().expect("what comes next is under way, and slow");
     for fetch in of_fork {
         rig.failed(fetch.id, peer(3), FetchError::TimedOut);
     }
     let mut asked = 0;
-    while let Some(fetch) = take_headers(&mut rig) {
+    while let Some(fetch) = rig.take_headers() {
         asked += 1;
         assert!(asked < 20, "what is evicted is asked for again, and evicted again");
         rig.serve(fetch, peer(1), &blocks);
@@ -204,7 +189,7 @@ fn what_a_dead_tree_wanted_is_not_asked_for_when_all_is_delivered() {
     let mut new = old[..100].to_vec();
     new.extend(chain(&old[99].header, 20, 1));
     rig.ask_range_as(0, head(&old), 600);
-    serve_headers(&mut rig, &old);
+    rig.serve_headers(peer(1), &old);
     let request = rig.ask_range_as(1, head(&new), 120);
     rig.told.clear();
     // nobody has the old branch any more

@@ -8,7 +8,7 @@ use moorline_messages::{
     StoreRequest,
 };
 
-use super::rig::{MemoryStore, Rig, chain, hashes, head, peer};
+use super::rig::{MemoryStore, Rig, chain, hashes, head, is_for_headers, peer};
 use crate::core::{Budget, Input};
 
 /// As many spans as twenty million blocks have.
@@ -74,10 +74,6 @@ fn the_head_of_the_chain_does_not_wait_for_the_history_under_it() {
         answers += 1;
     }
     assert!(answers <= 4, "{answers} answers went before the head");
-}
-
-fn is_for_headers(fetch: &moorline_messages::FetchRequest) -> bool {
-    matches!(fetch.items, FetchItems::Headers { .. })
 }
 
 fn is_blocks_of(told: &DownloadOutcome, of: moorline_messages::RequestId) -> bool {

@@ -84,10 +84,7 @@ fn a_head_that_is_fetched_first_does_not_make_the_stored_headers_below_it_be_rea
     rig.serve_all(&blocks);
     rig.ask_range(blocks[2_998].header.hash(), 2_999);
     // all headers come, and no body
-    while let Some(at) = rig.fetches.iter().position(is_for_headers) {
-        let fetch = rig.fetches.remove(at).unwrap();
-        rig.serve(fetch, peer(1), &blocks);
-    }
+    rig.serve_headers(peer(1), &blocks);
     let mut rig = Rig::over(std::mem::take(&mut rig.store), 1);
     let set = rig.ask_set([head(&blocks)]);
     assert_eq!(rig.delivered(set).len(), 1);
@@ -97,8 +94,4 @@ fn a_head_that_is_fetched_first_does_not_make_the_stored_headers_below_it_be_rea
     assert_eq!(rig.header_asks, 0);
     // the head alone is looked for in the store, and linked from there
     assert!(rig.store.headers_written_twice <= 1, "{}", rig.store.headers_written_twice);
-}
-
-fn is_for_headers(fetch: &moorline_messages::FetchRequest) -> bool {
-    matches!(fetch.items, moorline_messages::FetchItems::Headers { .. })
 }

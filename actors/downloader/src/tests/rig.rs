@@ -426,6 +426,19 @@ impl Rig {
         self.serve(request, peer(1), chain);
     }
 
+    /// The oldest request for headers.
+    pub(super) fn take_headers(&mut self) -> Option<FetchRequest> {
+        let at = self.fetches.iter().position(is_for_headers)?;
+        self.fetches.remove(at)
+    }
+
+    /// Serves headers until no more are asked for, and no bodies.
+    pub(super) fn serve_headers(&mut self, peer: PeerId, has: &[Block]) {
+        while let Some(fetch) = self.take_headers() {
+            self.serve(fetch, peer, has);
+        }
+    }
+
     /// Serves everything that is asked until nothing more is.
     pub(super) fn serve_all(&mut self, has: &[Block]) {
         while let Some(request) = self.fetches.pop_front() {
@@ -481,4 +494,8 @@ pub(super) fn hashes(blocks: &[Block]) -> Vec<B256> {
 
 pub(super) fn head(blocks: &[Block]) -> B256 {
     blocks.last().unwrap().header.hash()
+}
+
+pub(super) fn is_for_headers(fetch: &FetchRequest) -> bool {
+    matches!(fetch.items, FetchItems::Headers { .. })
 }
