@@ -77,6 +77,22 @@ impl Weigh for Body {
     }
 }
 
+/// The receipts of one block, as the bytes they travel and lie in.
+///
+/// Each is the list `[type, status or root, cumulative gas, logs]` of eth/69 (EIP-7642), without the bloom,
+/// which follows from the logs. Their root is that of the consensus encoding, which has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Receipts {
+    /// One for each transaction, in order.
+    pub items: Vec<Bytes>,
+}
+
+impl Weigh for Receipts {
+    fn weight_bytes(&self) -> usize {
+        self.items.iter().map(|receipt| receipt.len().saturating_add(32)).sum()
+    }
+}
+
 /// A header and the body that matches its roots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {

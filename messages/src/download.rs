@@ -96,12 +96,12 @@ pub enum DownloadOutcome {
         /// How many blocks are still missing for it.
         remaining_blocks: u64,
     },
-    /// Some of the blocks, in ascending order, each once per request. Header and body are proved
-    /// against the trusted head and are on disk before this is said.
+    /// Some of the blocks, in ascending order, each once per request. Header, body and, where
+    /// the store keeps them, receipts are proved against the trusted head and on disk before this is said.
     Blocks {
         /// The request's id.
         request: RequestId,
-        /// The headers, ascending. Bodies lie in the store, under the header's hash.
+        /// The headers, ascending. The rest lies in the store, under the header's hash.
         blocks: Vec<Arc<SealedHeader>>,
         /// How many blocks are still to come for this request; zero ends it.
         remaining_blocks: u64,
@@ -122,9 +122,11 @@ pub struct ProgressReport {
     pub headers: u64,
     /// Bodies proved and on disk since the node started.
     pub blocks: u64,
-    /// Bytes of headers and bodies that were proved.
+    /// Blocks whose receipts were proved and are on disk since the node started.
+    pub receipts: u64,
+    /// Bytes of headers, bodies and receipts that were proved.
     pub bytes: u64,
-    /// Bodies that arrived although they were already here.
+    /// Bodies and receipts that arrived although they were already here.
     pub refetched: u64,
     /// Held headers that were dropped to make room, and are asked for again.
     pub evicted: u64,
@@ -140,7 +142,7 @@ pub struct ProgressReport {
     pub in_flight_bytes: u64,
     /// Bytes that were fetched and are not yet on disk: unlinked headers, and what is proved.
     pub buffered_bytes: u64,
-    /// Blocks whose bodies are wanted, asked for or not.
+    /// Bodies and blocks' receipts that are wanted, asked for or not.
     pub queued: u64,
     /// Why nothing has come for a while; `None` while something does, or nothing is wanted.
     pub stalled: Option<Stall>,

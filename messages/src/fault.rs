@@ -119,6 +119,9 @@ pub enum Breach {
     /// The encoded block exceeds 8 MiB (EIP-7934).
     #[error("block is {0} bytes of RLP, and 8388608 are allowed")]
     Size(usize),
+    /// The header's bloom is not that of its receipts' logs (Yellow Paper 4.4.4).
+    #[error("the logs bloom is not that of the receipts")]
+    LogsBloom,
     /// An ancestor is invalid, and so is everything above it.
     #[error("ancestor {0} is invalid")]
     Ancestor(BlockNumHash),

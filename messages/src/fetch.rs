@@ -5,7 +5,9 @@ use std::sync::Arc;
 use alloy_primitives::B256;
 use thiserror::Error;
 
-use crate::{Blame, BlockNumHash, Body, HashOrNumber, PeerId, RequestId, SealedHeader, Weigh};
+use crate::{
+    Blame, BlockNumHash, Body, HashOrNumber, PeerId, Receipts, RequestId, SealedHeader, Weigh,
+};
 
 /// Which requests go first. Within a class, first in, first out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,6 +33,11 @@ pub enum FetchItems {
         /// Blocks whose headers are proved.
         blocks: Vec<BlockNumHash>,
     },
+    /// The receipts of these blocks, at most [`FetchItems::MAX_RECEIPTS`]. As with bodies.
+    Receipts {
+        /// Blocks whose headers are proved, none of them without transactions.
+        blocks: Vec<BlockNumHash>,
+    },
 }
 
 impl FetchItems {
@@ -38,22 +45,28 @@ impl FetchItems {
     pub const MAX_HEADERS: u64 = 512;
     /// Most bodies in one request: the least that any client in use serves, which is Besu.
     pub const MAX_BODIES: usize = 128;
+    /// Most blocks in one request for receipts: within what any client in use serves.
+    pub const MAX_RECEIPTS: usize = 128;
 
     /// The greatest height asked for, where it is known.
     pub fn highest(&self) -> Option<u64> {
         match self {
             Self::Headers { top: HashOrNumber::Number(number), .. } => Some(*number),
             Self::Headers { .. } => None,
-            Self::Bodies { blocks } => blocks.iter().map(|block| block.number).max(),
+            Self::Bodies { blocks } | Self::Receipts { blocks } => {
+                blocks.iter().map(|block| block.number).max()
+            }
         }
     }
 
-    /// The lowest height whose body is asked for. A peer that announced a greater `earliest` does
+    /// The lowest height whose body or receipts are asked for. A peer that announced a greater `earliest` does
     /// not have it; headers are assumed to be there from genesis on (EIP-7642).
-    pub fn lowest_body(&self) -> Option<u64> {
+    pub fn lowest_of_blocks(&self) -> Option<u64> {
         match self {
             Self::Headers { .. } => None,
-            Self::Bodies { blocks } => blocks.iter().map(|block| block.number).min(),
+            Self::Bodies { blocks } | Self::Receipts { blocks } => {
+                blocks.iter().map(|block| block.number).min()
+            }
         }
     }
 }
@@ -91,6 +104,8 @@ pub enum FetchedItems {
     Headers(Vec<Arc<SealedHeader>>),
     /// Bodies in the order of arrival.
     Bodies(Vec<Arc<Body>>),
+    /// Receipts, block by block, in the order of arrival. Never part of a block's.
+    Receipts(Vec<Arc<Receipts>>),
 }
 
 impl FetchedItems {
@@ -99,6 +114,7 @@ impl FetchedItems {
         match self {
             Self::Headers(headers) => headers.len(),
             Self::Bodies(bodies) => bodies.len(),
+            Self::Receipts(blocks) => blocks.len(),
         }
     }
 
@@ -113,6 +129,7 @@ impl Weigh for FetchedItems {
         match self {
             Self::Headers(headers) => headers.iter().map(|header| header.weight_bytes()).sum(),
             Self::Bodies(bodies) => bodies.iter().map(|body| body.weight_bytes()).sum(),
+            Self::Receipts(blocks) => blocks.iter().map(|block| block.weight_bytes()).sum(),
         }
     }
 }
@@ -153,7 +170,9 @@ impl Weigh for FetchRequest {
     fn weight_bytes(&self) -> usize {
         let items = match &self.items {
             FetchItems::Headers { .. } => 0,
-            FetchItems::Bodies { blocks } => blocks.len().saturating_mul(size_of::<B256>()),
+            FetchItems::Bodies { blocks } | FetchItems::Receipts { blocks } => {
+                blocks.len().saturating_mul(size_of::<B256>())
+            }
         };
         items.saturating_add(self.avoid.len().saturating_mul(64))
     }

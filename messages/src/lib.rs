@@ -32,7 +32,7 @@ mod traced;
 mod tree;
 mod weigh;
 
-pub use chain::{Block, BlockNumHash, Body, Forkchoice, HashOrNumber, SealedHeader};
+pub use chain::{Block, BlockNumHash, Body, Forkchoice, HashOrNumber, Receipts, SealedHeader};
 pub use download::{DownloadFailure, DownloadOutcome, DownloadRequest, ProgressReport, Stall};
 pub use fault::{Blame, Breach};
 pub use fetch::{

@@ -23,6 +23,8 @@ pub enum Conduct {
     BrokenLink,
     /// A body that matches none of the headers asked about.
     UnaskedBody,
+    /// Receipts that match none of the headers asked about.
+    UnaskedReceipts,
     /// More items than were asked for.
     TooMany,
 }
@@ -32,7 +34,11 @@ impl Conduct {
     pub const fn blame(self) -> Blame {
         match self {
             Self::Served | Self::Lacked | Self::OtherBranch => Blame::Nobody,
-            Self::WrongAnchor | Self::BrokenLink | Self::UnaskedBody | Self::TooMany => Blame::Peer,
+            Self::WrongAnchor
+            | Self::BrokenLink
+            | Self::UnaskedBody
+            | Self::UnaskedReceipts
+            | Self::TooMany => Blame::Peer,
         }
     }
 }
@@ -69,14 +75,14 @@ pub struct PeerSummary {
     pub eth_version: u8,
     /// What it says it serves.
     pub range: Option<AnnouncedRange>,
-    /// Its usual time to answer, in milliseconds; the slower of headers and bodies. `None` until it
+    /// Its usual time to answer, in milliseconds; the slowest kind's. `None` until it
     /// answered once.
     pub delay_ms: Option<u64>,
     /// Late and wrong answers since it was first seen, earlier sessions included.
     pub faults: u64,
     /// Requests that are out.
     pub in_flight: u64,
-    /// Headers and bodies it sent.
+    /// Headers, bodies and blocks' receipts it sent.
     pub served_items: u64,
     /// Bytes of its answers on the wire.
     pub served_bytes: u64,

@@ -266,9 +266,10 @@ pub enum SessionEvent {
 impl Weigh for SessionCommand {
     fn weight_bytes(&self) -> usize {
         match self {
-            Self::Fetch { items: FetchItems::Bodies { blocks }, .. } => {
-                blocks.len().saturating_mul(40)
-            }
+            Self::Fetch {
+                items: FetchItems::Bodies { blocks } | FetchItems::Receipts { blocks },
+                ..
+            } => blocks.len().saturating_mul(40),
             _ => 0,
         }
     }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
-    ActorName, Blame, Block, BlockNumHash, Body, Forkchoice, HashOrNumber, RequestId, SealedHeader,
-    Weigh,
+    ActorName, Blame, Block, BlockNumHash, Body, Forkchoice, HashOrNumber, Receipts, RequestId,
+    SealedHeader, Weigh,
 };
 
 /// A run of headers that are proved and stored but do not yet connect to the canonical chain.
@@ -46,6 +46,9 @@ pub struct StoreBatch {
     pub headers: Vec<Arc<SealedHeader>>,
     /// Proved bodies. A body that is already stored is not written twice.
     pub bodies: Vec<(BlockNumHash, Arc<Body>)>,
+    /// Proved receipts, of blocks that have any. Rejected by a store that keeps none; receipts that are
+    /// already stored are not written twice.
+    pub receipts: Vec<(BlockNumHash, Arc<Receipts>)>,
     /// Spans to remember.
     pub spans: Vec<Span>,
     /// Canonical blocks, ascending and gap-free. They replace whatever was canonical from the first
@@ -60,6 +63,7 @@ impl StoreBatch {
     pub fn is_empty(&self) -> bool {
         self.headers.is_empty()
             && self.bodies.is_empty()
+            && self.receipts.is_empty()
             && self.spans.is_empty()
             && self.canonical.is_empty()
             && self.forkchoice.is_none()
@@ -136,6 +140,8 @@ pub struct FoundBlock {
     pub header: Arc<SealedHeader>,
     /// Whether its body is there too.
     pub has_body: bool,
+    /// Whether its receipts are there, or it has none.
+    pub has_receipts: bool,
 }
 
 /// What the store knows when a node starts.
@@ -145,6 +151,9 @@ pub struct StoredState {
     pub tip: Arc<SealedHeader>,
     /// What the consensus client last said; zero hashes in a new store.
     pub forkchoice: Forkchoice,
+    /// Whether receipts are kept, which was decided when the store was founded: then no block becomes
+    /// canonical without them.
+    pub keeps_receipts: bool,
     /// Downloads that did not connect yet, in no particular order.
     pub spans: Vec<Span>,
 }
@@ -236,6 +245,14 @@ pub enum StoreQuery {
         /// Stop once this many bytes are gathered.
         budget_bytes: usize,
     },
+    /// Receipts of canonical blocks, in the order asked for, stopping at the first block that is missing.
+    /// A store that keeps none has them for no block.
+    Receipts {
+        /// The blocks' hashes; the store caps them at 1,024.
+        hashes: Vec<B256>,
+        /// Stop once this many bytes are gathered.
+        budget_bytes: usize,
+    },
     /// One block.
     Block {
         /// Which; a number means the canonical one.
@@ -255,6 +272,8 @@ pub struct StoreStatus {
     pub tip: BlockNumHash,
     /// What the consensus client last said.
     pub forkchoice: Forkchoice,
+    /// Whether receipts are kept of every canonical block.
+    pub keeps_receipts: bool,
 }
 
 /// A block as read back.
@@ -275,6 +294,8 @@ pub enum StoreAnswer {
     Headers(Vec<Bytes>),
     /// The bodies up to the first that is missing.
     Bodies(Vec<Body>),
+    /// The receipts up to the first block that is missing.
+    Receipts(Vec<Receipts>),
     /// The block, if it is here whole.
     Block(Option<Box<StoredBlock>>),
 }
@@ -283,8 +304,9 @@ impl Weigh for StoreBatch {
     fn weight_bytes(&self) -> usize {
         let headers: usize = self.headers.iter().map(|header| header.weight_bytes()).sum();
         let bodies: usize = self.bodies.iter().map(|(_, body)| body.weight_bytes()).sum();
+        let receipts: usize = self.receipts.iter().map(|(_, all)| all.weight_bytes()).sum();
         let names = self.canonical.len().saturating_mul(size_of::<BlockNumHash>());
-        headers.saturating_add(bodies).saturating_add(names)
+        headers.saturating_add(bodies).saturating_add(receipts).saturating_add(names)
     }
 }
 
@@ -316,7 +338,9 @@ impl Weigh for StoreOutcome {
 impl Weigh for StoreQuery {
     fn weight_bytes(&self) -> usize {
         match self {
-            Self::Bodies { hashes, .. } => hashes.len().saturating_mul(size_of::<B256>()),
+            Self::Bodies { hashes, .. } | Self::Receipts { hashes, .. } => {
+                hashes.len().saturating_mul(size_of::<B256>())
+            }
             Self::Status | Self::Headers { .. } | Self::Block { .. } => 0,
         }
     }

@@ -133,7 +133,7 @@ impl FetchItems {
                 TraceBlocks::Below { top: *top, len: *limit }
             }
             Self::Headers { top, .. } => of_block(*top),
-            Self::Bodies { blocks } => TraceBlocks::of(blocks.clone()),
+            Self::Bodies { blocks } | Self::Receipts { blocks } => TraceBlocks::of(blocks.clone()),
         }
     }
 }
@@ -143,7 +143,7 @@ impl FetchedItems {
         match self {
             // headers say themselves what they are, and may not be what was asked
             Self::Headers(headers) => TraceBlocks::chain_of(headers),
-            Self::Bodies(_) => TraceBlocks::OfCause,
+            Self::Bodies(_) | Self::Receipts(_) => TraceBlocks::OfCause,
         }
     }
 }
@@ -153,6 +153,7 @@ impl Traced for FetchRequest {
         match self.items {
             FetchItems::Headers { .. } => "FetchRequest::Headers",
             FetchItems::Bodies { .. } => "FetchRequest::Bodies",
+            FetchItems::Receipts { .. } => "FetchRequest::Receipts",
         }
     }
 
@@ -177,6 +178,7 @@ impl Traced for FetchOutcome {
         match self.result {
             Ok(FetchedItems::Headers(_)) => "FetchOutcome::Headers",
             Ok(FetchedItems::Bodies(_)) => "FetchOutcome::Bodies",
+            Ok(FetchedItems::Receipts(_)) => "FetchOutcome::Receipts",
             Err(_) => "FetchOutcome::Failed",
         }
     }
@@ -185,7 +187,9 @@ impl Traced for FetchOutcome {
         // the hashes were in the answer that this is made of
         let blocks = match &self.result {
             Ok(FetchedItems::Headers(headers)) => TraceBlocks::run_of(headers),
-            Ok(FetchedItems::Bodies(_)) | Err(_) => TraceBlocks::OfCause,
+            Ok(FetchedItems::Bodies(_) | FetchedItems::Receipts(_)) | Err(_) => {
+                TraceBlocks::OfCause
+            }
         };
         let key = TraceKey::blocks(blocks).request(self.id);
         match self.peer {
@@ -220,6 +224,7 @@ impl Traced for PeerReport {
             Conduct::WrongAnchor => "wrong anchor",
             Conduct::BrokenLink => "broken link",
             Conduct::UnaskedBody => "unasked body",
+            Conduct::UnaskedReceipts => "unasked receipts",
             Conduct::TooMany => "too many",
         }))
     }
@@ -243,6 +248,9 @@ impl Traced for SessionCommand {
                 "SessionCommand::Fetch::Headers"
             }
             Self::Fetch { items: FetchItems::Bodies { .. }, .. } => "SessionCommand::Fetch::Bodies",
+            Self::Fetch { items: FetchItems::Receipts { .. }, .. } => {
+                "SessionCommand::Fetch::Receipts"
+            }
             Self::Disconnect { .. } => "SessionCommand::Disconnect",
             Self::AnnounceRange(_) => "SessionCommand::AnnounceRange",
             Self::Introduce => "SessionCommand::Introduce",
@@ -275,6 +283,9 @@ impl Traced for SessionEvent {
             }
             Self::Answered { items: FetchedItems::Bodies(_), .. } => {
                 "SessionEvent::Answered::Bodies"
+            }
+            Self::Answered { items: FetchedItems::Receipts(_), .. } => {
+                "SessionEvent::Answered::Receipts"
             }
             Self::RangeUpdated { .. } => "SessionEvent::RangeUpdated",
             Self::Closed { .. } => "SessionEvent::Closed",
@@ -315,8 +326,10 @@ impl Traced for SessionEvent {
 impl StoreBatch {
     fn traced(&self) -> TraceBlocks {
         let bodies = self.bodies.iter().map(|(block, _)| *block);
+        let receipts = self.receipts.iter().map(|(block, _)| *block);
         let headers = self.headers.iter().map(|header| BlockNumHash::of(header));
-        let blocks: Vec<_> = bodies.chain(headers).chain(self.canonical.iter().copied()).collect();
+        let blocks: Vec<_> =
+            bodies.chain(receipts).chain(headers).chain(self.canonical.iter().copied()).collect();
         match self.forkchoice {
             Some(forkchoice) if blocks.is_empty() => TraceBlocks::Hash(forkchoice.head),
             _ => TraceBlocks::of(blocks),
@@ -332,6 +345,9 @@ impl Traced for StoreRequest {
             }
             Self::Persist { batch, .. } if !batch.bodies.is_empty() => {
                 "StoreRequest::Persist::Bodies"
+            }
+            Self::Persist { batch, .. } if !batch.receipts.is_empty() => {
+                "StoreRequest::Persist::Receipts"
             }
             Self::Persist { batch, .. } if !batch.headers.is_empty() => {
                 "StoreRequest::Persist::Headers"
@@ -398,6 +414,7 @@ impl Traced for StoreQuery {
             Self::Status => "StoreQuery::Status",
             Self::Headers { .. } => "StoreQuery::Headers",
             Self::Bodies { .. } => "StoreQuery::Bodies",
+            Self::Receipts { .. } => "StoreQuery::Receipts",
             Self::Block { .. } => "StoreQuery::Block",
         }
     }
@@ -406,10 +423,12 @@ impl Traced for StoreQuery {
         TraceKey::blocks(match self {
             Self::Status => TraceBlocks::None,
             Self::Headers { start, .. } => of_block(*start),
-            Self::Bodies { hashes, .. } => match hashes.as_slice() {
-                [hash] => TraceBlocks::Hash(*hash),
-                _ => TraceBlocks::None,
-            },
+            Self::Bodies { hashes, .. } | Self::Receipts { hashes, .. } => {
+                match hashes.as_slice() {
+                    [hash] => TraceBlocks::Hash(*hash),
+                    _ => TraceBlocks::None,
+                }
+            }
             Self::Block { block } => of_block(*block),
         })
     }
