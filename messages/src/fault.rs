@@ -122,6 +122,14 @@ pub enum Breach {
     /// The header's bloom is not that of its receipts' logs (Yellow Paper 4.4.4).
     #[error("the logs bloom is not that of the receipts")]
     LogsBloom,
+    /// Gas used is not what the last receipt says (Yellow Paper 4.4.4; not from Amsterdam on).
+    #[error("gas used is {found}, and {expected} by the receipts")]
+    ReceiptsGas {
+        /// Gas used by the header.
+        found: u64,
+        /// Gas used by the receipts.
+        expected: u64,
+    },
     /// An ancestor is invalid, and so is everything above it.
     #[error("ancestor {0} is invalid")]
     Ancestor(BlockNumHash),

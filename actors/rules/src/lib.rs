@@ -7,8 +7,8 @@
 //!
 //! Two kinds of failure are kept apart, because they are held against different parties:
 //!
-//! - a *mismatch* ([`body::BodyMismatch`], [`receipts::ReceiptsMismatch`]): the data does not belong
-//!   to the header, so whoever sent it is at fault;
+//! - a *mismatch* ([`body::BodyMismatch`], or another [`receipts::ReceiptsKey`]): the data does not
+//!   belong to the header, so whoever sent it is at fault;
 //! - a *breach* ([`moorline_messages::Breach`]): the data belongs to the header and breaks a rule of
 //!   the chain, so the block is invalid and nobody who passed it on is at fault.
 
@@ -34,6 +34,6 @@ pub use commitments::{RequestsError, block_access_list_hash, requests_hash, vali
 pub use header::{MAX_EXTRA_DATA_BYTES, validate_header_against_parent, validate_header_alone};
 pub use payload::{PayloadError, PayloadParts, block_from_payload};
 pub use receipts::{
-    ReceiptsMismatch, consensus_receipt, logs_bloom, receipts_match, receipts_root,
+    ReceiptsKey, consensus_receipt, logs_bloom, receipts_key, receipts_root, validate_receipts,
 };
 pub use spec::{Activation, ChainSpec, Fork, GenesisError, OverrideError, ScheduleError};

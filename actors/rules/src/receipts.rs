@@ -1,60 +1,58 @@
-//! Receipts against the header's root and bloom.
+//! Receipts against what their header says.
 
 use alloy_consensus::Header;
 use alloy_primitives::{Address, B256, Bloom, Bytes};
-use alloy_rlp::{BufMut, Encodable, Error, Result as RlpResult};
+use alloy_rlp::{BufMut, Decodable, Encodable, Error, Result as RlpResult};
 use alloy_trie::root::ordered_trie_root_encoded;
-use moorline_messages::Blame;
-use thiserror::Error;
+use moorline_messages::{Breach, Receipts};
 
-use crate::rlp::{end, is_list, take_item, take_list, take_string};
+use crate::{
+    rlp::{end, take_item, take_list, take_string},
+    spec::ChainSpec,
+};
 
 /// The greatest transaction type (EIP-2718).
 const MAX_TYPE: u8 = 0x7f;
 
-/// How receipts differ from what their header says.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum ReceiptsMismatch {
-    /// A receipt cannot be read.
-    #[error("receipt {0} cannot be decoded")]
-    Malformed(usize),
-    /// The receipts are not the header's.
-    #[error("receipts root is {found}, the header says {expected}")]
-    Root {
-        /// Root of the receipts that came.
-        found: B256,
-        /// Root in the header.
-        expected: B256,
-    },
-    /// The receipts are the header's, and the header's bloom is not theirs.
-    #[error("the header's bloom is not that of its receipts")]
-    Bloom,
+/// What a header says about its receipts: equal roots mean equal receipts, and then the rest follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceiptsKey {
+    /// Root of the trie of receipts.
+    pub root: B256,
+    /// The union of their blooms.
+    pub bloom: Bloom,
+    /// Gas used up to and including the last of them.
+    pub gas_used: u64,
 }
 
-impl ReceiptsMismatch {
-    /// Whose fault it was: the sender's, unless the header contradicts itself.
-    pub const fn blame(&self) -> Blame {
-        match self {
-            Self::Malformed(_) | Self::Root { .. } => Blame::Peer,
-            Self::Bloom => Blame::Chain,
-        }
-    }
-}
-
-/// Whether these receipts, each in its consensus encoding, are the ones a header commits to, and
-/// whether the header's bloom is the union of theirs.
-pub fn receipts_match(header: &Header, receipts: &[Bytes]) -> Result<(), ReceiptsMismatch> {
-    let found = receipts_root(receipts);
-    if found != header.receipts_root {
-        return Err(ReceiptsMismatch::Root { found, expected: header.receipts_root });
-    }
+/// The key that receipts have, or `None` if one of them cannot be read. Costs a keccak over all of it.
+pub fn receipts_key(receipts: &Receipts) -> Option<ReceiptsKey> {
     let mut bloom = Bloom::ZERO;
-    for (index, receipt) in receipts.iter().enumerate() {
-        let logs = logs_of(receipt).map_err(|_| ReceiptsMismatch::Malformed(index))?;
-        bloom |= logs_bloom(logs).map_err(|_| ReceiptsMismatch::Malformed(index))?;
+    let mut gas_used = 0;
+    let mut encoded = Vec::with_capacity(receipts.items.len());
+    for receipt in &receipts.items {
+        let fields = Fields::of(receipt).ok()?;
+        bloom |= fields.bloom;
+        gas_used = u64::decode(&mut &*fields.cumulative_gas).ok()?;
+        encoded.push(fields.encode());
     }
-    if bloom != header.logs_bloom {
-        return Err(ReceiptsMismatch::Bloom);
+    Some(ReceiptsKey { root: receipts_root(&encoded), bloom, gas_used })
+}
+
+/// Checks what a header says about receipts that are known to be its own: the union of their blooms
+/// and, before Amsterdam, the gas used (Yellow Paper 4.4.4).
+pub fn validate_receipts(
+    spec: &ChainSpec,
+    header: &Header,
+    receipts: &ReceiptsKey,
+) -> Result<(), Breach> {
+    if receipts.bloom != header.logs_bloom {
+        return Err(Breach::LogsBloom);
+    }
+    // from Amsterdam on the header counts what receipts do not (EIP-7778)
+    if !spec.is_amsterdam(header.timestamp) && receipts.gas_used != header.gas_used {
+        let (found, expected) = (header.gas_used, receipts.gas_used);
+        return Err(Breach::ReceiptsGas { found, expected });
     }
     Ok(())
 }
@@ -67,31 +65,50 @@ pub fn receipts_root(receipts: &[Bytes]) -> B256 {
 
 /// Turns a receipt as eth/69 sends it, the list `[type, status, cumulativeGasUsed, logs]`, into its
 /// consensus encoding by computing the bloom (EIP-7642).
-pub fn consensus_receipt(mut receipt: &[u8]) -> RlpResult<Bytes> {
-    let mut fields = take_list(&mut receipt)?;
-    end(receipt)?;
-    let kind = match take_string(&mut fields)? {
-        [] => None,
-        [kind @ 1..=MAX_TYPE] => Some(*kind),
-        _ => return Err(Error::Custom("receipt type is not a transaction type")),
-    };
-    let status = take_item(&mut fields)?;
-    let cumulative_gas = take_item(&mut fields)?;
-    let logs = take_item(&mut fields)?;
-    end(fields)?;
-    let bloom = logs_bloom(logs)?;
+pub fn consensus_receipt(receipt: &[u8]) -> RlpResult<Bytes> {
+    Fields::of(receipt).map(|fields| fields.encode())
+}
 
-    let payload_length = [status.len(), cumulative_gas.len(), bloom.length(), logs.len()]
-        .into_iter()
-        .fold(0, usize::saturating_add);
-    let mut out = Vec::with_capacity(payload_length.saturating_add(10));
-    out.extend(kind);
-    alloy_rlp::Header { list: true, payload_length }.encode(&mut out);
-    out.put_slice(status);
-    out.put_slice(cumulative_gas);
-    bloom.encode(&mut out);
-    out.put_slice(logs);
-    Ok(out.into())
+/// A receipt as eth/69 sends it, taken apart.
+struct Fields<'a> {
+    /// None when legacy.
+    kind: Option<u8>,
+    status: &'a [u8],
+    cumulative_gas: &'a [u8],
+    bloom: Bloom,
+    logs: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    fn of(mut receipt: &'a [u8]) -> RlpResult<Self> {
+        let mut fields = take_list(&mut receipt)?;
+        end(receipt)?;
+        let kind = match take_string(&mut fields)? {
+            [] => None,
+            [kind @ 1..=MAX_TYPE] => Some(*kind),
+            _ => return Err(Error::Custom("receipt type is not a transaction type")),
+        };
+        let status = take_item(&mut fields)?;
+        let cumulative_gas = take_item(&mut fields)?;
+        let logs = take_item(&mut fields)?;
+        end(fields)?;
+        Ok(Self { kind, status, cumulative_gas, bloom: logs_bloom(logs)?, logs })
+    }
+
+    fn encode(&self) -> Bytes {
+        let Self { kind, status, cumulative_gas, bloom, logs } = self;
+        let payload_length = [status.len(), cumulative_gas.len(), bloom.length(), logs.len()]
+            .into_iter()
+            .fold(0, usize::saturating_add);
+        let mut out = Vec::with_capacity(payload_length.saturating_add(10));
+        out.extend(*kind);
+        alloy_rlp::Header { list: true, payload_length }.encode(&mut out);
+        out.put_slice(status);
+        out.put_slice(cumulative_gas);
+        bloom.encode(&mut out);
+        out.put_slice(logs);
+        out.into()
+    }
 }
 
 /// The bloom of an RLP list of logs, each `[address, [topic, ...], data]` (Yellow Paper 4.4.1).
@@ -113,23 +130,6 @@ pub fn logs_bloom(mut logs: &[u8]) -> RlpResult<Bloom> {
         bloom.accrue_raw_log(Address::from(address), &topics);
     }
     Ok(bloom)
-}
-
-/// The list of logs in a receipt's consensus encoding.
-fn logs_of(receipt: &[u8]) -> RlpResult<&[u8]> {
-    let mut list = match receipt.split_first() {
-        Some((1..=MAX_TYPE, typed)) => typed,
-        _ if is_list(receipt) => receipt,
-        _ => return Err(Error::Custom("receipt has no known type")),
-    };
-    let mut fields = take_list(&mut list)?;
-    end(list)?;
-    for _status_gas_and_bloom in 0..3 {
-        take_item(&mut fields)?;
-    }
-    let logs = take_item(&mut fields)?;
-    end(fields)?;
-    Ok(logs)
 }
 
 fn exact<const N: usize>(bytes: &[u8]) -> RlpResult<[u8; N]> {

@@ -2,21 +2,20 @@
 
 use alloy_primitives::{B256, Bytes, hex};
 use alloy_rlp::Decodable;
-use moorline_messages::{Header, SealedHeader};
+use moorline_messages::{Breach, Header, Receipts, SealedHeader};
 
 use super::data::text;
 use crate::{
-    ChainSpec, ReceiptsMismatch, block_rlp, body_matches, consensus_receipt, decode_block,
-    receipts_match, receipts_root,
+    ChainSpec, block_rlp, body_matches, consensus_receipt, decode_block, receipts_key,
     rlp::{take_item, take_list},
-    validate_body, validate_header_against_parent, validate_header_alone,
+    validate_body, validate_header_against_parent, validate_header_alone, validate_receipts,
 };
 
 struct Sample {
     header: SealedHeader,
     /// header and body joined as a block.
     rlp: Bytes,
-    receipts: Vec<Bytes>,
+    receipts: Receipts,
 }
 
 fn sample(number: u64) -> Option<Sample> {
@@ -36,22 +35,25 @@ fn sample(number: u64) -> Option<Sample> {
     rlp.extend(payload);
 
     let mut list = take_list(&mut &receipts[..]).unwrap();
-    let mut consensus = Vec::new();
+    let mut items = Vec::new();
     while !list.is_empty() {
-        consensus.push(consensus_receipt(take_item(&mut list).unwrap()).unwrap());
+        items.push(Bytes::copy_from_slice(take_item(&mut list).unwrap()));
     }
     let header = Header::decode_sealed(&mut &header[..]).unwrap();
-    Some(Sample { header, rlp: rlp.into(), receipts: consensus })
+    Some(Sample { header, rlp: rlp.into(), receipts: Receipts { items } })
 }
 
 const NUMBERS: [u64; 2] = [17_034_869, 17_034_870];
 
 #[test]
-fn receipts_without_blooms_prove_against_root_and_bloom() {
+fn receipts_without_blooms_prove_against_root_bloom_and_gas() {
+    let spec = ChainSpec::mainnet();
     for number in NUMBERS {
         let Some(sample) = sample(number) else { return };
-        assert!(sample.receipts.len() > 50);
-        assert_eq!(receipts_match(&sample.header, &sample.receipts), Ok(()));
+        assert!(sample.receipts.items.len() > 50);
+        let key = receipts_key(&sample.receipts).unwrap();
+        assert_eq!(key.root, sample.header.receipts_root);
+        assert_eq!(validate_receipts(&spec, &sample.header, &key), Ok(()));
     }
 }
 
@@ -71,19 +73,30 @@ fn the_blocks_keep_every_rule_across_shanghai() {
 }
 
 #[test]
-fn receipts_of_another_block_are_told_by_root_and_bloom() {
+fn a_header_that_says_otherwise_than_its_receipts_is_found_out() {
+    let spec = ChainSpec::mainnet();
     let (Some(one), Some(other)) = (sample(NUMBERS[0]), sample(NUMBERS[1])) else { return };
-    assert!(matches!(
-        receipts_match(&one.header, &other.receipts),
-        Err(ReceiptsMismatch::Root { expected, .. }) if expected == one.header.receipts_root
-    ));
+    let key = receipts_key(&one.receipts).unwrap();
+    assert_ne!(key.root, other.header.receipts_root);
     let mut header = one.header.inner().clone();
     header.logs_bloom = other.header.logs_bloom;
-    assert_eq!(receipts_match(&header, &one.receipts), Err(ReceiptsMismatch::Bloom));
+    assert_eq!(validate_receipts(&spec, &header, &key), Err(Breach::LogsBloom));
 
-    let garbage = [Bytes::from_static(&[0x01, 0x80])];
-    let header = Header { receipts_root: receipts_root(&garbage), ..header };
-    assert_eq!(receipts_match(&header, &garbage), Err(ReceiptsMismatch::Malformed(0)));
+    let mut header = one.header.inner().clone();
+    header.gas_used -= 1;
+    let (found, expected) = (header.gas_used, one.header.gas_used);
+    assert_eq!(
+        validate_receipts(&spec, &header, &key),
+        Err(Breach::ReceiptsGas { found, expected })
+    );
+}
+
+#[test]
+fn receipts_that_cannot_be_read_have_no_key() {
+    let one_log_short = Bytes::from_static(&[0x01, 0x80]);
+    assert_eq!(receipts_key(&Receipts { items: vec![one_log_short] }), None);
+    let none = receipts_key(&Receipts::default()).unwrap();
+    assert_eq!(none.root, alloy_consensus::constants::EMPTY_RECEIPTS);
 }
 
 #[test]
