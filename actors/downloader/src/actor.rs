@@ -8,11 +8,11 @@ use actix::{
 };
 use moorline_kit::{Alarm, Ask, Crash, Envelope, Handling, Outlet, Stop, off_thread};
 use moorline_messages::{
-    ActorName, Body, DownloadFailure, DownloadOutcome, FetchCommand, FetchError, FetchOutcome,
+    ActorName, DownloadFailure, DownloadOutcome, FetchCommand, FetchError, FetchOutcome,
     FetchRequest, FetchedItems, Lifecycle, PeerId, PeerReport, RequestId, StoreOutcome,
     StoreRequest, TreeEvent,
 };
-use moorline_rules::{ChainSpec, body::key_of};
+use moorline_rules::{ChainSpec, body::key_of, receipts::receipts_key};
 
 use crate::{
     core::{Budget, DownloaderCore, Effect, Input},
@@ -135,18 +135,19 @@ impl DownloaderActor {
         }
     }
 
-    /// Computes the keys of bodies where the work does not hold up the mailbox.
-    fn prove_bodies(
+    /// Computes the keys of what came where the work does not hold up the mailbox.
+    fn prove<P: Send + Sync + 'static, K: Send + 'static>(
         (fetch, peer): (RequestId, PeerId),
-        bodies: Vec<Arc<Body>>,
+        parts: Vec<Arc<P>>,
+        key: impl Fn(&P) -> K + Send + 'static,
+        input: impl FnOnce(Vec<(K, Arc<P>)>) -> Input + 'static,
         handling: Handling,
         ctx: &mut Context<Self>,
     ) {
-        let keys =
-            off_thread(move || bodies.into_iter().map(|body| (key_of(&body), body)).collect());
+        let keys = off_thread(move || parts.into_iter().map(|part| (key(&part), part)).collect());
         ctx.spawn(wrap_future::<_, Self>(keys).map(move |keys, actor, ctx| {
             let input = match keys {
-                Ok(bodies) => Input::Bodies { fetch, peer, bodies },
+                Ok(keyed) => input(keyed),
                 Err(error) => {
                     tracing::warn!(%error, "the proof of an answer was abandoned");
                     let error = FetchError::Disconnected;
@@ -194,7 +195,12 @@ impl Handler<Envelope<FetchOutcome>> for DownloaderActor {
         let (FetchOutcome { id: fetch, peer, result }, handling) = envelope.part();
         let input = match (result, peer) {
             (Ok(FetchedItems::Bodies(bodies)), Some(peer)) => {
-                return Self::prove_bodies((fetch, peer), bodies, handling, ctx);
+                let input = move |bodies| Input::Bodies { fetch, peer, bodies };
+                return Self::prove((fetch, peer), bodies, key_of, input, handling, ctx);
+            }
+            (Ok(FetchedItems::Receipts(blocks)), Some(peer)) => {
+                let input = move |receipts| Input::Receipts { fetch, peer, receipts };
+                return Self::prove((fetch, peer), blocks, receipts_key, input, handling, ctx);
             }
             (Ok(FetchedItems::Headers(headers)), Some(peer)) => {
                 Input::Headers { fetch, peer, headers }

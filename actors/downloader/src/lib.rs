@@ -18,17 +18,19 @@
 //! | [`ProgressReport`](moorline_messages::ProgressReport) | whoever watches |
 //!
 //! Invariants:
-//! - A header is used only once it hash-links to a hash that the tree named. A body is used only once
-//!   its roots are those of such a header. Position in an answer means nothing.
-//! - No body is asked for before its header is proved. No body, and no header whose height is known, is
-//!   asked for twice at the same time, whichever downloads want it.
+//! - A header is used only once it hash-links to a hash that the tree named. A body, or
+//!   a block's receipts, are used only once their roots are those of such a header. Position in an answer
+//!   means nothing.
+//! - Receipts are asked for where the store keeps them, and then no block is delivered without.
+//! - Neither is asked for before its header is proved. No body, no receipts, and no header whose height is
+//!   known, are asked for twice at the same time, whichever downloads want it.
 //! - Blocks are delivered ascending, each once per request, and only when they are on disk.
 //! - What is in flight, what is on its way to the disk and what is queued each stay within the
 //!   [`Budget`], however long the chain. What nobody wants any more is taken back.
 //! - When nothing comes for a while it says why: [`Stall`](moorline_messages::Stall).
 //!
 //! A restart loses what was in flight and nothing else: proved headers lie in the store as spans, and
-//! bodies beside them. The tree asks again, and the store says what is there.
+//! bodies and receipts beside them. The tree asks again, and the store says what is there.
 
 mod actor;
 mod core;

@@ -7,11 +7,11 @@ pub struct Budget {
     pub in_flight_bytes: usize,
     /// Bytes that may be held on the way to the disk: unlinked headers, and what is proved.
     pub buffer_bytes: usize,
-    /// Blocks whose bodies may be wanted at once.
+    /// Blocks whose bodies, and receipts, may be wanted at once.
     pub queue_items: usize,
     /// Header fetches that may be out at once.
     pub header_fetches: usize,
-    /// Body fetches that may be out at once.
+    /// Fetches that may be out at once of bodies, and as many of receipts.
     pub body_fetches: usize,
 }
 

@@ -10,7 +10,10 @@ use std::{
 use alloy_primitives::B256;
 use moorline_messages::{BlockNumHash, FoundBlock, RequestId, SealedHeader, Span};
 
-use super::descent::Descent;
+use super::{
+    descent::Descent,
+    part::{PartKind, has_no_receipts},
+};
 
 /// Downloads up to this length follow the head of the chain.
 const TIP_BLOCKS_MAX: u64 = 32;
@@ -21,16 +24,32 @@ const KEPT_FOR_DELIVERY_MAX: usize = 4;
 /// What is known of the blocks of one span.
 #[derive(Debug)]
 enum Blocks {
-    /// Nobody looked which bodies are in the store.
+    /// Nobody looked which bodies and receipts are in the store.
     Closed,
-    /// The store is asked which bodies it has, and for the headers if they are not here.
+    /// The store is asked which it has, and for the headers if they are not here.
     Opening(Option<Vec<Arc<SealedHeader>>>),
-    /// These bodies are missing.
-    Open { headers: Vec<Arc<SealedHeader>>, missing: BTreeSet<BlockNumHash> },
+    /// These are missing.
+    Open { headers: Vec<Arc<SealedHeader>>, missing: BTreeSet<(BlockNumHash, PartKind)> },
     /// All is on disk. The headers are kept at hand if they are about to be delivered.
     Complete(Option<Vec<Arc<SealedHeader>>>),
     /// The store is asked for the headers, to deliver them.
     Reading,
+}
+
+/// A block of which something is not in the store.
+#[derive(Debug)]
+pub(super) struct Lacking {
+    pub(super) header: Arc<SealedHeader>,
+    pub(super) body: bool,
+    pub(super) receipts: bool,
+}
+
+impl Lacking {
+    fn parts(&self) -> impl Iterator<Item = (BlockNumHash, PartKind)> {
+        let block = BlockNumHash::of(&self.header);
+        let parts = [(self.body, PartKind::Body), (self.receipts, PartKind::Receipts)];
+        parts.into_iter().filter_map(move |(lacks, kind)| lacks.then_some((block, kind)))
+    }
 }
 
 /// A span as this download sees it.
@@ -100,7 +119,7 @@ pub(super) struct Chain {
     runs: VecDeque<Run>,
     /// Blocks in `runs`.
     known: u64,
-    /// Blocks whose header and body are on disk, among those in `runs`.
+    /// Blocks that are on disk whole, among those in `runs`.
     stored: u64,
     /// The closed ones among `runs`, by the height of their highest block.
     closed: BTreeSet<u64>,
@@ -135,7 +154,7 @@ impl Chain {
     }
 
     /// Adds headers that are on their way to the disk. With `look`, a question to the store is under way
-    /// which of their bodies it has.
+    /// what it has of their blocks.
     pub(super) fn add_written(
         &mut self,
         span: Span,
@@ -259,32 +278,33 @@ impl Chain {
         self.runs.get(at).map(|run| run.span.top.hash)
     }
 
-    /// What the store found of a run's blocks, each by its hash. Returns the headers whose bodies are
-    /// to be fetched.
+    /// What the store found of a run's blocks, each by its hash. Returns what is to be fetched.
     pub(super) fn looked(
         &mut self,
         look: RequestId,
         found: Vec<Option<FoundBlock>>,
-    ) -> Option<Vec<Arc<SealedHeader>>> {
+        with_receipts: bool,
+    ) -> Option<Vec<Lacking>> {
         let at = self.position(*self.walks.get(&look)?);
         let run = self.runs.get_mut(at)?;
         let Blocks::Opening(headers) = &mut run.blocks else { return None };
         let headers = headers.take()?;
-        let has_body = found.into_iter().map(|found| found.is_some_and(|found| found.has_body));
-        let found = headers
-            .into_iter()
-            .zip(has_body.chain(std::iter::repeat(false)))
-            .map(|(header, has_body)| FoundBlock { header, has_body });
-        self.opened(look, found.collect())
+        let found = headers.into_iter().zip(found.into_iter().chain(std::iter::repeat(None)));
+        let found = found.map(|(header, found)| {
+            let nothing = FoundBlock { header, has_body: false, has_receipts: false };
+            found.unwrap_or(nothing)
+        });
+        self.opened(look, found.collect(), with_receipts)
     }
 
-    /// The store's answer to a walk. Returns the headers whose bodies are to be fetched, or `None` if
-    /// the store knows less than it said.
+    /// The store's answer to a walk. Returns what is to be fetched, or `None` if the store knows less
+    /// than it said.
     pub(super) fn opened(
         &mut self,
         walk: RequestId,
         found: Vec<FoundBlock>,
-    ) -> Option<Vec<Arc<SealedHeader>>> {
+        with_receipts: bool,
+    ) -> Option<Vec<Lacking>> {
         let top = self.walks.remove(&walk)?;
         let position = self.position(top);
         let keep = self.is_next_out(position);
@@ -292,8 +312,12 @@ impl Chain {
         if found.len() as u64 != run.len() {
             return None;
         }
-        let wanted: Vec<_> =
-            found.iter().filter(|f| !f.has_body).map(|f| Arc::clone(&f.header)).collect();
+        let lacking = found.iter().map(|found| Lacking {
+            header: Arc::clone(&found.header),
+            body: !found.has_body,
+            receipts: with_receipts && !found.has_receipts && !has_no_receipts(&found.header),
+        });
+        let wanted: Vec<_> = lacking.filter(|lacking| lacking.body || lacking.receipts).collect();
         let headers: Vec<_> = found.into_iter().map(|f| f.header).collect();
         if matches!(run.blocks, Blocks::Opening(_)) {
             let here = run.len().saturating_sub(wanted.len() as u64);
@@ -305,19 +329,19 @@ impl Chain {
         run.blocks = if wanted.is_empty() {
             Blocks::Complete(keep.then_some(headers))
         } else {
-            let missing = wanted.iter().map(|header| BlockNumHash::of(header)).collect();
+            let missing = wanted.iter().flat_map(Lacking::parts).collect();
             Blocks::Open { headers, missing }
         };
         Some(wanted)
     }
 
-    /// A body reached the disk.
-    pub(super) fn body_stored(&mut self, block: &BlockNumHash) {
+    /// A part reached the disk.
+    pub(super) fn part_stored(&mut self, block: BlockNumHash, kind: PartKind) {
         let at = self.position(block.number);
         let keep = self.is_next_out(at);
         let Some(run) = self.runs.get_mut(at) else { return };
         let Blocks::Open { headers, missing } = &mut run.blocks else { return };
-        if !missing.remove(block) {
+        if !missing.remove(&(block, kind)) || missing.contains(&(block, kind.other())) {
             return;
         }
         self.stored = self.stored.saturating_add(1);
@@ -328,10 +352,10 @@ impl Chain {
         }
     }
 
-    /// Whether this download still waits for a body.
-    pub(super) fn misses(&self, block: &BlockNumHash) -> bool {
+    /// Whether this download still waits for a part.
+    pub(super) fn misses(&self, block: BlockNumHash, kind: PartKind) -> bool {
         match self.runs.get(self.position(block.number)).map(|run| &run.blocks) {
-            Some(Blocks::Open { missing, .. }) => missing.contains(block),
+            Some(Blocks::Open { missing, .. }) => missing.contains(&(block, kind)),
             _ => false,
         }
     }

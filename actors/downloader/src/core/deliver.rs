@@ -6,7 +6,11 @@ use moorline_messages::{
     ActorName, DownloadOutcome, PeerReport, RequestId, SealedHeader, StoreRequest,
 };
 
-use super::{DownloaderCore, Effect, chain::Chain, descent::Step};
+use super::{
+    DownloaderCore, Effect,
+    chain::Chain,
+    descent::{CHUNKS_AHEAD_MAX, Step},
+};
 
 impl DownloaderCore {
     /// Moves every download's frontier as far down as what is here allows.
@@ -19,6 +23,8 @@ impl DownloaderCore {
                 match chain.descent.advance(&self.spans, &mut judgements) {
                     Ok(Some(Step::Linked(headers))) => {
                         self.watchdog.moves(true);
+                        self.chunks_ahead =
+                            self.chunks_ahead.saturating_add(1).min(CHUNKS_AHEAD_MAX);
                         self.keep(now, id, headers, effects);
                     }
                     Ok(Some(Step::Adopted(span))) => {

@@ -18,7 +18,7 @@ use super::{
 
 /// Chunks that may be asked for or held beyond the proved part, of up to 512 headers each. How many
 /// bytes they may hold is the budget's business.
-const CHUNKS_AHEAD_MAX: usize = 48;
+pub(super) const CHUNKS_AHEAD_MAX: usize = 48;
 
 /// The key of the chunk whose height is not known before its first header is here.
 const HEIGHT_UNKNOWN: u64 = u64::MAX;
@@ -102,7 +102,12 @@ impl Descent {
 
     /// Plans chunks below the frontier. `covered` are heights that a stored span probably covers:
     /// asking for them by number would fetch again what is there. What others claim is waited for.
-    pub(super) fn plan(&mut self, covered: impl Fn(u64) -> Option<u64>, claims: &Claims) {
+    pub(super) fn plan(
+        &mut self,
+        covered: impl Fn(u64) -> Option<u64>,
+        claims: &Claims,
+        chunks_max: usize,
+    ) {
         if claims.hold(&self.frontier.hash, self.frontier.number) {
             return;
         }
@@ -124,7 +129,7 @@ impl Descent {
             self.chunks.insert(number, Chunk::new(limit, true));
         }
         let mut next = self.lowest_planned();
-        while next >= stop && self.chunks.len() < CHUNKS_AHEAD_MAX {
+        while next >= stop && self.chunks.len() < chunks_max {
             let limit = next.saturating_sub(stop).saturating_add(1).min(FetchItems::MAX_HEADERS);
             self.chunks.insert(next, Chunk::new(limit, false));
             let Some(below) = next.checked_sub(limit) else { break };

@@ -11,6 +11,8 @@ use super::{
     DownloaderCore, Effect,
     chain::{Chain, Claims, Search},
     descent::Ask,
+    part::{Part, PartKind},
+    parts::Parts,
     writer::later,
 };
 
@@ -40,7 +42,7 @@ pub(super) enum Purpose {
         /// What the answer will probably bring.
         bytes: usize,
     },
-    Bodies,
+    Part(PartKind),
 }
 
 /// A fetch whose outcome is owed.
@@ -63,7 +65,8 @@ impl DownloaderCore {
     /// Sends out what may go, tip first.
     pub(super) fn fetch(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         self.take_back_superseded(effects);
-        let mut headers_out = self.out.len().saturating_sub(self.bodies.asked_fetches());
+        let parts_out = self.bodies.asked_fetches().saturating_add(self.receipts.asked_fetches());
+        let mut headers_out = self.out.len().saturating_sub(parts_out);
         for at in 0..self.chains.len() {
             let goes_first = self.chains.get(at).is_some_and(Chain::is_tip);
             let slots = bound(self.budget.header_fetches, TIP_FETCHES, goes_first);
@@ -82,15 +85,34 @@ impl DownloaderCore {
             }
         }
         self.bodies.wake(now);
-        while let Some(urgent) = self.bodies.next_is_urgent() {
-            let slots = bound(self.budget.body_fetches, TIP_FETCHES, urgent);
-            if self.bodies.asked_fetches() >= slots || !self.has_room_for_bodies(urgent) {
-                break;
+        self.receipts.wake(now);
+        // one of each in turn, so that blocks become whole from one end
+        loop {
+            let bodies = self.fetch_part(now, |core| &mut core.bodies, effects);
+            let receipts = self.fetch_part(now, |core| &mut core.receipts, effects);
+            if !bodies && !receipts {
+                return;
             }
-            let room = self.flight_room(urgent).saturating_sub(self.in_flight_bytes());
-            let Some((ask, urgent)) = self.bodies.next_fetch(self.ids, room) else { break };
-            self.send(now, ask, Purpose::Bodies, priority(urgent), effects);
         }
+    }
+
+    /// Asks for the next parts of a kind, if there is room; says whether it did.
+    fn fetch_part<P: Part>(
+        &mut self,
+        now: Instant,
+        of: impl Fn(&mut Self) -> &mut Parts<P>,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let Some(urgent) = of(self).next_is_urgent() else { return false };
+        let slots = bound(self.budget.body_fetches, TIP_FETCHES, urgent);
+        if of(self).asked_fetches() >= slots || !self.has_room_for_parts(urgent) {
+            return false;
+        }
+        let room = self.flight_room(urgent).saturating_sub(self.in_flight_bytes());
+        let next = self.ids;
+        let Some((ask, urgent)) = of(self).next_fetch(next, room) else { return false };
+        self.send(now, ask, Purpose::Part(P::KIND), priority(urgent), effects);
+        true
     }
 
     /// Where what comes next may lie inside a stored span, the store is searched before peers are asked.
@@ -126,13 +148,13 @@ impl DownloaderCore {
     ) -> Option<(Ask, Purpose, Priority)> {
         let spans = &self.spans;
         let chain = self.chains.get_mut(at)?;
-        chain.descent.plan(|frontier| spans.highest_below(frontier), claims);
+        chain.descent.plan(|frontier| spans.highest_below(frontier), claims, self.chunks_ahead);
         let ask = chain.descent.next_fetch(now, self.ids)?;
         let bytes = match &ask.items {
             FetchItems::Headers { limit, .. } => {
                 usize::try_from(*limit).unwrap_or(usize::MAX).saturating_mul(HEADER_BYTES)
             }
-            FetchItems::Bodies { .. } => 0,
+            FetchItems::Bodies { .. } | FetchItems::Receipts { .. } => 0,
         };
         let purpose = Purpose::Headers { chain: chain.id, bytes };
         Some((ask, purpose, priority(chain.is_tip())))
@@ -170,13 +192,15 @@ impl DownloaderCore {
 
     /// Bytes that the answers under way will probably bring.
     pub(super) fn in_flight_bytes(&self) -> usize {
-        self.header_bytes_out().saturating_add(self.bodies.expected_bytes())
+        self.header_bytes_out()
+            .saturating_add(self.bodies.expected_bytes())
+            .saturating_add(self.receipts.expected_bytes())
     }
 
     fn header_bytes_out(&self) -> usize {
         let bytes = self.out.values().map(|out| match out.purpose {
             Purpose::Headers { bytes, .. } => bytes,
-            Purpose::Bodies => 0,
+            Purpose::Part(_) => 0,
         });
         bytes.sum()
     }
@@ -200,7 +224,7 @@ impl DownloaderCore {
     }
 
     /// A slow disk slows intake: nothing more is fetched while too much waits to be written.
-    fn has_room_for_bodies(&self, urgent: bool) -> bool {
+    fn has_room_for_parts(&self, urgent: bool) -> bool {
         self.may_fly(urgent) && self.buffered_bytes() < self.buffer_room(urgent)
     }
 
@@ -242,8 +266,12 @@ impl DownloaderCore {
     /// Takes back every fetch that no download needs any more: the queued and the sent.
     pub(super) fn take_back_needless(&mut self, effects: &mut Vec<Effect>) {
         let chains = &self.chains;
-        self.bodies.retain(|block| chains.iter().any(|chain| chain.misses(block)));
+        let misses =
+            |block: &BlockNumHash, kind| chains.iter().any(|chain| chain.misses(*block, kind));
+        self.bodies.retain(|block| misses(block, PartKind::Body));
+        self.receipts.retain(|block| misses(block, PartKind::Receipts));
         let mut ids = self.bodies.forget_needless();
+        ids.extend(self.receipts.forget_needless());
         ids.extend(self.orphaned_header_fetches());
         self.take_back(ids, effects);
     }
@@ -259,7 +287,7 @@ impl DownloaderCore {
             Purpose::Headers { chain, .. } => {
                 (!self.chains.iter().any(|other| other.id == chain)).then_some(*id)
             }
-            Purpose::Bodies => None,
+            Purpose::Part(_) => None,
         };
         self.out.iter().filter_map(orphaned).collect()
     }

@@ -1,16 +1,17 @@
 //! The pure state machine of the downloader.
 //!
 //! Headers go down from a trusted hash ([`descent`]); each linked part becomes a span in the store;
-//! spans are opened to see which bodies are missing ([`chain`]); bodies are matched by root
-//! ([`bodies`]); what is proved is written ([`writer`]); and what is whole is delivered ascending.
+//! spans are opened to see which bodies and receipts are missing ([`chain`]); these are matched by root
+//! ([`parts`]); what is proved is written ([`writer`]); and what is whole is delivered ascending.
 
-mod bodies;
 mod budget;
 mod chain;
 mod chunk;
 mod deliver;
 mod descent;
 mod fetching;
+mod part;
+mod parts;
 mod ready;
 mod requests;
 mod retry;
@@ -27,17 +28,18 @@ use std::{
 
 use alloy_primitives::B256;
 use moorline_messages::{
-    ActorName, Body, Conduct, DownloadOutcome, DownloadRequest, FetchCommand, FetchError,
-    FetchRequest, PeerId, PeerReport, ProgressReport, RequestId, SealedHeader, Stall, StoreOutcome,
-    StoreRequest, Weigh,
+    ActorName, BlockNumHash, Body, Conduct, DownloadFailure, DownloadOutcome, DownloadRequest,
+    FetchCommand, FetchError, FetchRequest, PeerId, PeerReport, ProgressReport, Receipts,
+    RequestId, SealedHeader, Stall, StoreOutcome, StoreRequest,
 };
-use moorline_rules::{ChainSpec, body::BodyKey};
+use moorline_rules::{ChainSpec, body::BodyKey, receipts::ReceiptsKey};
 
 pub use self::budget::Budget;
 use self::{
-    bodies::Bodies,
     chain::{Chain, Search},
     fetching::{Out, Purpose},
+    part::{Part, PartKind},
+    parts::{Harvest, Parts},
     spans::Spans,
     watchdog::Watchdog,
     writer::{Writer, later},
@@ -69,6 +71,12 @@ pub(crate) enum Input {
         fetch: RequestId,
         peer: PeerId,
         bodies: Vec<(BodyKey, Arc<Body>)>,
+    },
+    /// A fetch brought receipts, each block's with the key computed from their bytes.
+    Receipts {
+        fetch: RequestId,
+        peer: PeerId,
+        receipts: Vec<(Option<ReceiptsKey>, Arc<Receipts>)>,
     },
     /// A fetch brought nothing.
     FetchFailed {
@@ -110,9 +118,15 @@ pub(crate) struct DownloaderCore {
     /// them.
     delivered: Vec<B256>,
     chains: Vec<Chain>,
+    /// Chunks of headers that may be under way beyond the proved part: one more with each that links. What
+    /// does not link yet is lost with the process, and one that dies again and again must lose little.
+    chunks_ahead: usize,
     /// Blocks of sets that are done, until the whole set is.
     sets: BTreeMap<RequestId, Vec<Arc<SealedHeader>>>,
-    bodies: Bodies,
+    /// Whether blocks are to have their receipts.
+    keeps_receipts: bool,
+    bodies: Parts<Body>,
+    receipts: Parts<Receipts>,
     writer: Writer,
     out: BTreeMap<RequestId, Out>,
     /// Reads under way in the store, to be repeated if it loses them.
@@ -135,8 +149,11 @@ impl DownloaderCore {
             spans: Spans::default(),
             delivered: Vec::new(),
             chains: Vec::new(),
+            chunks_ahead: 1,
             sets: BTreeMap::new(),
-            bodies: Bodies::new(),
+            keeps_receipts: false,
+            bodies: Parts::new(),
+            receipts: Parts::new(),
             writer: Writer::default(),
             out: BTreeMap::new(),
             reads: BTreeMap::new(),
@@ -159,6 +176,9 @@ impl DownloaderCore {
             }
             Input::Bodies { fetch, peer, bodies } => {
                 self.on_bodies(now, fetch, peer, bodies, effects);
+            }
+            Input::Receipts { fetch, peer, receipts } => {
+                self.on_receipts(now, fetch, peer, receipts, effects);
             }
             Input::FetchFailed { fetch, peer, error } => {
                 self.on_fetch_failed(now, fetch, peer, error, effects);
@@ -195,6 +215,7 @@ impl DownloaderCore {
             (self.writer.next_wakeup(), "a write may be lost"),
             (headers, "headers may be asked for again"),
             (self.bodies.next_wakeup(), "bodies may be asked for again"),
+            (self.receipts.next_wakeup(), "receipts may be asked for again"),
             (room, "the tree may have room again"),
             (self.watchdog.next_wakeup(), "nothing has come for a while"),
             (self.tell_at, "progress is due"),
@@ -254,20 +275,58 @@ impl DownloaderCore {
     ) {
         self.out.remove(&fetch);
         let spec = Arc::clone(&self.spec);
-        let harvest = self.bodies.on_bodies(now, &spec, fetch, peer, bodies);
+        let harvest = self.bodies.on_answer(now, &spec, fetch, peer, bodies);
+        self.on_harvest(fetch, peer, &harvest, effects);
+        for proved in harvest.proved {
+            self.writer.body(proved.block, proved.part);
+        }
+        self.fail_blocks(harvest.failures, PartKind::Body, effects);
+    }
+
+    fn on_receipts(
+        &mut self,
+        now: Instant,
+        fetch: RequestId,
+        peer: PeerId,
+        receipts: Vec<(Option<ReceiptsKey>, Arc<Receipts>)>,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.out.remove(&fetch);
+        let spec = Arc::clone(&self.spec);
+        let harvest = self.receipts.on_answer(now, &spec, fetch, peer, receipts);
+        self.on_harvest(fetch, peer, &harvest, effects);
+        for proved in harvest.proved {
+            self.writer.receipts(proved.block, proved.part);
+        }
+        self.fail_blocks(harvest.failures, PartKind::Receipts, effects);
+    }
+
+    /// What an answer came to, whatever it was that was asked for.
+    fn on_harvest<P: Part>(
+        &mut self,
+        fetch: RequestId,
+        peer: PeerId,
+        harvest: &Harvest<P>,
+        effects: &mut Vec<Effect>,
+    ) {
         if let Some(conduct) = harvest.conduct {
             self.watchdog.judged(conduct);
             effects.push(Effect::Report(PeerReport { peer, request: fetch, conduct }));
         }
         self.progress.refetched = self.progress.refetched.saturating_add(harvest.unneeded);
         self.watchdog.moves(!harvest.proved.is_empty());
-        for proved in harvest.proved {
-            let bytes = proved.body.weight_bytes() as u64;
-            self.progress.bytes = self.progress.bytes.saturating_add(bytes);
-            self.writer.body(proved.block, proved.body);
-        }
-        for (block, failure) in harvest.failures {
-            self.fail_block(&block, &failure, effects);
+        let bytes: usize = harvest.proved.iter().map(|proved| proved.part.weight_bytes()).sum();
+        self.progress.bytes = self.progress.bytes.saturating_add(bytes as u64);
+    }
+
+    fn fail_blocks(
+        &mut self,
+        failures: Vec<(BlockNumHash, DownloadFailure)>,
+        kind: PartKind,
+        effects: &mut Vec<Effect>,
+    ) {
+        for (block, failure) in failures {
+            self.fail_block((&block, kind), &failure, effects);
         }
     }
 
@@ -282,11 +341,13 @@ impl DownloaderCore {
         let counts = error == FetchError::TimedOut;
         self.watchdog.failed(error);
         match self.out.get(&fetch).map(|out| out.purpose) {
-            Some(Purpose::Bodies) => {
+            Some(Purpose::Part(kind)) => {
                 self.out.remove(&fetch);
-                for (block, failure) in self.bodies.on_failed(now, fetch, peer, counts) {
-                    self.fail_block(&block, &failure, effects);
-                }
+                let failures = match kind {
+                    PartKind::Body => self.bodies.on_failed(now, fetch, peer, counts),
+                    PartKind::Receipts => self.receipts.on_failed(now, fetch, peer, counts),
+                };
+                self.fail_blocks(failures, kind, effects);
             }
             Some(Purpose::Headers { .. }) => {
                 self.headers_failed(now, fetch, peer, counts, effects);
@@ -317,6 +378,7 @@ impl DownloaderCore {
             ActorName::PeerManager => {
                 self.out.clear();
                 self.bodies.forget_asked();
+                self.receipts.forget_asked();
                 for chain in &mut self.chains {
                     chain.descent.forget_asked();
                 }

@@ -8,7 +8,7 @@ use moorline_messages::{
     StoreRequest,
 };
 
-use super::{CHAINS_MAX, Chain, DownloaderCore, Effect};
+use super::{CHAINS_MAX, Chain, DownloaderCore, Effect, part::PartKind};
 
 impl DownloaderCore {
     pub(super) fn on_request(
@@ -114,16 +114,19 @@ impl DownloaderCore {
         effects.push(Effect::Tell(DownloadOutcome::Failed { request, reason }));
     }
 
-    /// Fails every download that waits for a block.
+    /// Fails every download that waits for a part of a block.
     pub(super) fn fail_block(
         &mut self,
-        block: &BlockNumHash,
+        (block, kind): (&BlockNumHash, PartKind),
         reason: &DownloadFailure,
         effects: &mut Vec<Effect>,
     ) {
-        let waiting = self.chains.iter().filter(|chain| chain.misses(block));
+        let waiting = self.chains.iter().filter(|chain| chain.misses(*block, kind));
         let requests: Vec<_> = waiting.map(|chain| chain.request).collect();
-        self.bodies.forget(block);
+        match kind {
+            PartKind::Body => self.bodies.forget(block),
+            PartKind::Receipts => self.receipts.forget(block),
+        }
         for request in requests {
             self.fail(request, reason.clone(), effects);
         }

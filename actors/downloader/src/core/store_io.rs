@@ -12,7 +12,10 @@ use moorline_messages::{
 };
 use moorline_rules::body::validate_body;
 
-use super::{Chain, DownloaderCore, Effect, Search, descent::Step, writer::later};
+use super::{
+    Chain, DownloaderCore, Effect, Search, chain::Lacking, descent::Step, part::PartKind,
+    writer::later,
+};
 
 /// How long a read is given before it is repeated.
 const READ_PATIENCE: Duration = Duration::from_secs(10);
@@ -92,6 +95,7 @@ impl DownloaderCore {
         if self.loading.take_if(|(id, _)| *id == request).is_none() {
             return;
         }
+        self.keeps_receipts = state.keeps_receipts;
         self.spans = state.spans.into_iter().collect();
         for early in std::mem::take(&mut self.early) {
             self.on_request(now, early, effects);
@@ -101,7 +105,7 @@ impl DownloaderCore {
     fn on_persisted(&mut self, request: RequestId) {
         let Some(batch) = self.writer.persisted(request) else { return };
         self.watchdog.moves(true);
-        let StoreBatch { headers, bodies, spans, .. } = batch;
+        let StoreBatch { headers, bodies, receipts, spans, .. } = batch;
         self.progress.headers = self.progress.headers.saturating_add(headers.len() as u64);
         for span in spans {
             self.spans.insert(span);
@@ -113,7 +117,14 @@ impl DownloaderCore {
             self.progress.blocks = self.progress.blocks.saturating_add(1);
             self.bodies.forget(&block);
             for chain in &mut self.chains {
-                chain.body_stored(&block);
+                chain.part_stored(block, PartKind::Body);
+            }
+        }
+        for (block, _) in receipts {
+            self.progress.receipts = self.progress.receipts.saturating_add(1);
+            self.receipts.forget(&block);
+            for chain in &mut self.chains {
+                chain.part_stored(block, PartKind::Receipts);
             }
         }
     }
@@ -130,9 +141,9 @@ impl DownloaderCore {
         let looked = self.chains.iter_mut().find(|chain| chain.walked_from(request).is_some());
         if let Some(chain) = looked {
             let urgent = chain.is_tip();
-            if let Some(wanted) = chain.looked(request, blocks) {
+            if let Some(wanted) = chain.looked(request, blocks, self.keeps_receipts) {
                 self.watchdog.moves(true);
-                self.want_bodies(&wanted, urgent, effects);
+                self.want(&wanted, urgent, effects);
             }
             return;
         }
@@ -162,13 +173,13 @@ impl DownloaderCore {
         let (id, head, count, asked_by) = (chain.id, chain.head, chain.count, chain.request);
         let ascending = chain.descent.is_done();
         let urgent = chain.is_tip();
-        match chain.opened(request, blocks) {
+        match chain.opened(request, blocks, self.keeps_receipts) {
             Some(mut wanted) => {
                 self.watchdog.moves(true);
                 if ascending {
                     wanted.reverse();
                 }
-                self.want_bodies(&wanted, urgent, effects);
+                self.want(&wanted, urgent, effects);
             }
             None => {
                 // the store holds less than its spans said: peers are asked
@@ -179,14 +190,15 @@ impl DownloaderCore {
         }
     }
 
-    /// Has bodies fetched, but for those that have nothing in them.
-    fn want_bodies(
-        &mut self,
-        headers: &[Arc<SealedHeader>],
-        urgent: bool,
-        effects: &mut Vec<Effect>,
-    ) {
-        for header in headers {
+    /// Has what is lacking fetched, but for bodies that have nothing in them.
+    fn want(&mut self, lacking: &[Lacking], urgent: bool, effects: &mut Vec<Effect>) {
+        for Lacking { header, body, receipts } in lacking {
+            if *receipts {
+                self.receipts.want(header, urgent);
+            }
+            if !*body {
+                continue;
+            }
             let block = BlockNumHash::of(header);
             let Some(body) = empty_body(header) else {
                 self.bodies.want(header, urgent);
@@ -196,7 +208,7 @@ impl DownloaderCore {
                 Ok(()) => self.writer.body(block, body),
                 Err(breach) => {
                     let failure = DownloadFailure::Invalid { block, breach };
-                    return self.fail_block(&block, &failure, effects);
+                    return self.fail_block((&block, PartKind::Body), &failure, effects);
                 }
             }
         }

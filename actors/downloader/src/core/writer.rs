@@ -7,7 +7,8 @@ use std::{
 };
 
 use moorline_messages::{
-    ActorName, BlockNumHash, Body, RequestId, SealedHeader, Span, StoreBatch, StoreRequest, Weigh,
+    ActorName, BlockNumHash, Body, Receipts, RequestId, SealedHeader, Span, StoreBatch,
+    StoreRequest, Weigh,
 };
 
 /// Batches that may be on their way to the disk at once.
@@ -56,6 +57,11 @@ impl Writer {
     pub(super) fn body(&mut self, block: BlockNumHash, body: Arc<Body>) {
         let bytes = body.weight_bytes();
         self.open_batch(bytes).bodies.push((block, body));
+    }
+
+    pub(super) fn receipts(&mut self, block: BlockNumHash, receipts: Arc<Receipts>) {
+        let bytes = receipts.weight_bytes();
+        self.open_batch(bytes).receipts.push((block, receipts));
     }
 
     /// The batch that takes so many bytes more.

@@ -32,7 +32,7 @@ fn bodies_under_way_stay_within_the_bytes_allowed() {
 
 fn bodies_in(fetch: &FetchRequest) -> usize {
     match &fetch.items {
-        FetchItems::Bodies { blocks } => blocks.len(),
+        FetchItems::Bodies { blocks } | FetchItems::Receipts { blocks } => blocks.len(),
         FetchItems::Headers { .. } => 0,
     }
 }
@@ -87,6 +87,7 @@ fn what_gives_way_is_what_lies_farthest_down() {
     let budget = Budget { buffer_bytes: 5 * header_bytes(), ..Budget::default() };
     let mut rig = Rig::within(budget, MemoryStore::default(), 0);
     let blocks = fat(&rig.genesis, 4_000, 80);
+    rig.get_going(&blocks);
     rig.ask_range(head(&blocks), 4_000);
     // the disk is slow, so what is proved stays in the buffer
     rig.store_answers = false;
@@ -121,6 +122,7 @@ fn nothing_gives_way_to_what_waits_for_a_slow_disk() {
     let budget = Budget { buffer_bytes: 10 * header_bytes(), ..Budget::default() };
     let mut rig = Rig::within(budget, MemoryStore::default(), 0);
     let blocks = fat_chain(&rig, 4_000);
+    rig.get_going(&blocks);
     rig.ask_range(head(&blocks), 4_000);
     let first = rig.fetches.pop_front().unwrap();
     rig.store_answers = false;

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use moorline_messages::{
-    DownloadOutcome, DownloadRequest, FetchError, FetchItems, FetchRequest, HashOrNumber, Priority,
-    StoreOutcome, StoreRequest, StoredState,
+    DownloadOutcome, DownloadRequest, FetchError, FetchItems, HashOrNumber, Priority, StoreOutcome,
+    StoreRequest, StoredState,
 };
 
 use super::rig::{MemoryStore, Rig, chain, hashes, head, is_for_headers, peer};
@@ -222,7 +222,7 @@ fn a_store_that_takes_long_to_say_what_is_there_is_heard() {
         _ => None,
     });
     let (tip, forkchoice) = (rig.genesis.clone(), Default::default());
-    let state = StoredState { tip, forkchoice, spans: Vec::new() };
+    let state = StoredState { tip, forkchoice, keeps_receipts: false, spans: Vec::new() };
     rig.give(Input::Stored(StoreOutcome::Loaded { request: first.unwrap(), state }));
     assert!(!rig.told.is_empty(), "the order is taken up");
 }

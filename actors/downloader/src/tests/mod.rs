@@ -6,6 +6,8 @@ mod bounds;
 mod fairness;
 mod hostile;
 mod long;
+mod receipts;
 mod recovery;
 mod rig;
 mod shell;
+mod world;

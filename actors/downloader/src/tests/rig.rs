@@ -1,150 +1,21 @@
-//! A core, a made-up chain, a store in memory, and peers that do as they are told.
+//! A core over a store in memory, and peers that do as they are told.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use alloy_consensus::constants::{EMPTY_OMMER_ROOT_HASH, EMPTY_TRANSACTIONS};
-use alloy_primitives::{Address, B256, B512, Sealable};
+use alloy_primitives::B256;
 use moorline_messages::{
-    ActorName, Block, BlockNumHash, Body, Conduct, DownloadFailure, DownloadOutcome,
-    DownloadRequest, FetchCommand, FetchError, FetchItems, FetchRequest, FoundBlock, HashOrNumber,
-    Header, PeerId, ProgressReport, RequestId, SealedHeader, Span, Stall, StoreOutcome,
-    StoreRequest, StoredState,
+    ActorName, Block, BlockNumHash, Conduct, DownloadFailure, DownloadOutcome, DownloadRequest,
+    FetchCommand, FetchError, FetchItems, FetchRequest, HashOrNumber, PeerId, ProgressReport,
+    RequestId, SealedHeader, Stall, StoreRequest,
 };
-use moorline_rules::{
-    ChainSpec,
-    body::{key_of, withdrawals_root},
-};
+use moorline_rules::{body::key_of, receipts::receipts_key};
 
+pub(super) use super::world::{MemoryStore, chain, fat, hashes, head, peer, receipts_of, spec};
 use crate::core::{Budget, DownloaderCore, Effect, Input};
-
-pub(super) fn spec() -> Arc<ChainSpec> {
-    let genesis = r#"{"config":{"chainId":7,"homesteadBlock":0,"eip150Block":0,"eip155Block":0,
-        "eip158Block":0,"byzantiumBlock":0,"constantinopleBlock":0,"petersburgBlock":0,
-        "istanbulBlock":0,"berlinBlock":0,"londonBlock":0,"terminalTotalDifficulty":0,
-        "shanghaiTime":0},"nonce":"0x0","timestamp":"0x0","extraData":"0x","gasLimit":"0x1c9c380",
-        "difficulty":"0x0","mixHash":"0x0000000000000000000000000000000000000000000000000000000000000000",
-        "coinbase":"0x0000000000000000000000000000000000000000","alloc":{}}"#;
-    Arc::new(ChainSpec::from_genesis_json(genesis).unwrap())
-}
-
-/// A chain whose every body is different: one withdrawal, of the block's own amount.
-pub(super) fn chain(parent: &SealedHeader, count: u64, salt: u64) -> Vec<Block> {
-    blocks(parent, count, salt, 1)
-}
-
-/// A chain whose bodies have many withdrawals each.
-pub(super) fn fat(parent: &SealedHeader, count: u64, withdrawals: usize) -> Vec<Block> {
-    blocks(parent, count, 0, withdrawals)
-}
-
-fn blocks(parent: &SealedHeader, count: u64, salt: u64, withdrawals: usize) -> Vec<Block> {
-    let mut parent = parent.clone();
-    let mut blocks = Vec::new();
-    for _ in 0..count {
-        let number = parent.number + 1;
-        let withdrawal = alloy_withdrawal(number, salt);
-        let body = Body {
-            transactions: Vec::new(),
-            ommers: Body::NO_OMMERS,
-            withdrawals: Some(vec![withdrawal; withdrawals]),
-        };
-        let header = Header {
-            parent_hash: parent.hash(),
-            number,
-            timestamp: parent.timestamp + 12,
-            ommers_hash: EMPTY_OMMER_ROOT_HASH,
-            transactions_root: EMPTY_TRANSACTIONS,
-            withdrawals_root: body.withdrawals.as_deref().map(withdrawals_root),
-            ..Header::default()
-        };
-        parent = header.seal_slow();
-        blocks.push(Block { header: Arc::new(parent.clone()), body: Arc::new(body) });
-    }
-    blocks
-}
-
-fn alloy_withdrawal(number: u64, salt: u64) -> alloy_eips::eip4895::Withdrawal {
-    alloy_eips::eip4895::Withdrawal {
-        index: number,
-        validator_index: salt,
-        address: Address::ZERO,
-        amount: number,
-    }
-}
-
-pub(super) fn peer(number: u8) -> PeerId {
-    PeerId(B512::repeat_byte(number))
-}
-
-/// The store, as far as the downloader sees it.
-#[derive(Default)]
-pub(super) struct MemoryStore {
-    pub(super) headers: BTreeMap<B256, Arc<SealedHeader>>,
-    pub(super) bodies: BTreeSet<B256>,
-    pub(super) spans: Vec<Span>,
-    pub(super) written_twice: u64,
-    pub(super) headers_written_twice: u64,
-}
-
-impl MemoryStore {
-    pub(super) fn put(&mut self, block: &Block) {
-        self.headers.insert(block.header.hash(), Arc::clone(&block.header));
-        self.bodies.insert(block.header.hash());
-    }
-
-    fn found(&self, hash: &B256) -> Option<FoundBlock> {
-        let header = Arc::clone(self.headers.get(hash)?);
-        Some(FoundBlock { header, has_body: self.bodies.contains(hash) })
-    }
-
-    fn answer(&mut self, tip: &Arc<SealedHeader>, request: StoreRequest) -> StoreOutcome {
-        match request {
-            StoreRequest::Persist { id, batch, .. } => {
-                for header in batch.headers {
-                    let before = self.headers.insert(header.hash(), header);
-                    self.headers_written_twice += u64::from(before.is_some());
-                }
-                for (block, _) in batch.bodies {
-                    assert!(
-                        self.headers.contains_key(&block.hash),
-                        "a body came before its header"
-                    );
-                    if !self.bodies.insert(block.hash) {
-                        self.written_twice += 1;
-                    }
-                }
-                self.spans.extend(batch.spans);
-                StoreOutcome::Persisted { request: id }
-            }
-            StoreRequest::Load { id, .. } => StoreOutcome::Loaded {
-                request: id,
-                state: StoredState {
-                    tip: Arc::clone(tip),
-                    forkchoice: Default::default(),
-                    spans: self.spans.clone(),
-                },
-            },
-            StoreRequest::Find { id, hashes, .. } => StoreOutcome::Found {
-                request: id,
-                blocks: hashes.iter().map(|hash| self.found(hash)).collect(),
-            },
-            StoreRequest::Walk { id, top, limit, .. } => {
-                let mut blocks = Vec::new();
-                let mut next = top.hash;
-                while let Some(found) = self.found(&next).filter(|_| (blocks.len() as u64) < limit)
-                {
-                    next = found.header.parent_hash;
-                    blocks.push(found);
-                }
-                StoreOutcome::Walked { request: id, blocks }
-            }
-        }
-    }
-}
 
 pub(super) struct Rig {
     pub(super) core: DownloaderCore,
@@ -159,6 +30,7 @@ pub(super) struct Rig {
     pub(super) progress: ProgressReport,
     /// How often each body was asked for.
     pub(super) body_asks: BTreeMap<B256, u64>,
+    pub(super) receipts_asks: BTreeMap<B256, u64>,
     pub(super) header_asks: u64,
     /// The height of each chunk that was asked for by number.
     pub(super) asked_by_number: Vec<u64>,
@@ -198,6 +70,7 @@ impl Rig {
             reports: Vec::new(),
             progress: ProgressReport::default(),
             body_asks: BTreeMap::new(),
+            receipts_asks: BTreeMap::new(),
             header_asks: 0,
             asked_by_number: Vec::new(),
             taken_back: Vec::new(),
@@ -263,6 +136,13 @@ impl Rig {
                 assert!(!blocks.is_empty() && blocks.len() <= FetchItems::MAX_BODIES);
                 for block in blocks {
                     *self.body_asks.entry(block.hash).or_default() += 1;
+                }
+            }
+            FetchItems::Receipts { blocks } => {
+                assert!(self.store.keeps_receipts, "receipts that nobody keeps were asked for");
+                assert!(!blocks.is_empty() && blocks.len() <= FetchItems::MAX_RECEIPTS);
+                for block in blocks {
+                    *self.receipts_asks.entry(block.hash).or_default() += 1;
                 }
             }
         }
@@ -353,7 +233,7 @@ impl Rig {
         let request = self.fetches.pop_front().expect("nothing was asked for");
         match request.items {
             FetchItems::Headers { top, limit } => (request.id, top, limit),
-            FetchItems::Bodies { .. } => panic!("bodies were asked for: {request:?}"),
+            _ => panic!("no headers were asked for: {request:?}"),
         }
     }
 
@@ -362,7 +242,7 @@ impl Rig {
         let request = self.fetches.pop_front().expect("nothing was asked for");
         match request.items {
             FetchItems::Bodies { blocks } => (request.id, blocks),
-            FetchItems::Headers { .. } => panic!("headers were asked for: {request:?}"),
+            _ => panic!("no bodies were asked for: {request:?}"),
         }
     }
 
@@ -381,6 +261,15 @@ impl Rig {
         let bodies =
             blocks.iter().map(|block| (key_of(&block.body), Arc::clone(&block.body))).collect();
         self.give(Input::Bodies { fetch, peer, bodies });
+    }
+
+    /// The receipts of the blocks at these heights.
+    pub(super) fn receipts(&mut self, fetch: RequestId, peer: PeerId, numbers: &[u64]) {
+        let receipts = numbers.iter().map(|number| {
+            let receipts = receipts_of(*number);
+            (receipts_key(&receipts), Arc::new(receipts))
+        });
+        self.give(Input::Receipts { fetch, peer, receipts: receipts.collect() });
     }
 
     pub(super) fn failed(&mut self, fetch: RequestId, peer: PeerId, error: FetchError) {
@@ -408,6 +297,12 @@ impl Rig {
                     .collect();
                 self.bodies(request.id, peer, &answer);
             }
+            FetchItems::Receipts { blocks } => {
+                let has = |hash| has.iter().any(|block| block.header.hash() == hash);
+                let numbers = blocks.iter().filter(|wanted| has(wanted.hash));
+                let numbers: Vec<_> = numbers.map(|wanted| wanted.number).collect();
+                self.receipts(request.id, peer, &numbers);
+            }
         }
     }
 
@@ -418,12 +313,23 @@ impl Rig {
             FetchItems::Headers { top: HashOrNumber::Hash(hash), .. } => {
                 chain.iter().any(|block| block.header.hash() == *hash)
             }
-            FetchItems::Bodies { blocks } => {
+            FetchItems::Bodies { blocks } | FetchItems::Receipts { blocks } => {
                 chain.iter().any(|block| blocks.iter().any(|b| b.hash == block.header.hash()))
             }
         };
         let chain = chains.iter().find(|chain| has(chain)).expect("nobody has it");
         self.serve(request, peer(1), chain);
+    }
+
+    /// Lets some headers link, so that many requests for more may be out at once.
+    pub(super) fn get_going(&mut self, has: &[Block]) {
+        for block in has.iter().take(16) {
+            self.ask_set([block.header.hash()]);
+            let fetch = self.fetches.pop_front().unwrap();
+            self.headers(fetch.id, peer(1), &[block]);
+        }
+        self.serve_all(has);
+        self.told.clear();
     }
 
     /// The oldest request for headers.
@@ -459,6 +365,7 @@ impl Rig {
                             assert_eq!(header.parent_hash, last.hash(), "not ascending");
                         }
                         assert!(self.store.bodies.contains(&header.hash()), "not on disk");
+                        assert!(self.store.needs_no_more_receipts(&header), "no receipts on disk");
                         hashes.push(header.hash());
                         last = Some(header);
                     }
@@ -486,14 +393,6 @@ impl Rig {
     pub(super) fn restart(&mut self, actor: ActorName) {
         self.give(Input::Restarted(actor));
     }
-}
-
-pub(super) fn hashes(blocks: &[Block]) -> Vec<B256> {
-    blocks.iter().map(|block| block.header.hash()).collect()
-}
-
-pub(super) fn head(blocks: &[Block]) -> B256 {
-    blocks.last().unwrap().header.hash()
 }
 
 pub(super) fn is_for_headers(fetch: &FetchRequest) -> bool {

@@ -72,6 +72,7 @@ impl Rig {
         let state = StoredState {
             tip: Arc::clone(spec().genesis()),
             forkchoice: Default::default(),
+            keeps_receipts: false,
             spans: Vec::new(),
         };
         self.stored.tell(StoreOutcome::Loaded { request: id, state }).unwrap();

@@ -1,4 +1,5 @@
-//! The one registry of bodies that are wanted, forks included: none is asked for twice at a time.
+//! The one registry of what is wanted beside headers, forks included, for each kind of part: none is
+//! asked for twice at a time.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,21 +7,15 @@ use std::{
     time::Instant,
 };
 
-use moorline_messages::{
-    BlockNumHash, Body, Conduct, DownloadFailure, FetchItems, PeerId, RequestId, SealedHeader,
-    Weigh,
-};
-use moorline_rules::{
-    ChainSpec,
-    body::{BodyKey, body_key, validate_body},
-};
+use moorline_messages::{BlockNumHash, Conduct, DownloadFailure, PeerId, RequestId, SealedHeader};
+use moorline_rules::ChainSpec;
 
-use super::{descent::Ask, ready::Ready, retry::Retry};
+use super::{descent::Ask, part::Part, ready::Ready, retry::Retry};
 
 /// Size at which an answer is aimed, below the 2 MiB at which peers stop (devp2p eth, soft limit).
 const ANSWER_BYTES_AIM: usize = 1_500_000;
 
-/// The size a body is taken to have before any was seen: small, since peers cut at two mebibytes what
+/// The size a part is taken to have before any was seen: small, since peers cut at two mebibytes what
 /// turns out large, and many small requests would keep a slow peer busy for long.
 const FIRST_GUESS_BYTES: usize = 12 * 1024;
 
@@ -39,51 +34,56 @@ enum State {
 #[derive(Debug)]
 struct Wanted {
     header: Arc<SealedHeader>,
-    key: BodyKey,
     urgent: bool,
     retry: Retry,
     state: State,
 }
 
-/// A body that matched its header.
+/// A part that matched its header.
 #[derive(Debug)]
-pub(super) struct Proved {
+pub(super) struct Proved<P: Part> {
     pub(super) block: BlockNumHash,
-    pub(super) body: Arc<Body>,
+    pub(super) part: Arc<P>,
 }
 
 /// What an answer came to.
-#[derive(Debug, Default)]
-pub(super) struct Harvest {
-    pub(super) proved: Vec<Proved>,
+#[derive(Debug)]
+pub(super) struct Harvest<P: Part> {
+    pub(super) proved: Vec<Proved<P>>,
     pub(super) conduct: Option<Conduct>,
     pub(super) failures: Vec<(BlockNumHash, DownloadFailure)>,
-    /// Bodies that nobody wanted any more.
+    /// Parts that nobody wanted any more.
     pub(super) unneeded: u64,
 }
 
+impl<P: Part> Harvest<P> {
+    const fn nothing_of(unneeded: u64) -> Self {
+        Self { proved: Vec::new(), conduct: None, failures: Vec::new(), unneeded }
+    }
+}
+
 /// A fetch that is out.
-#[derive(Debug, Default)]
-struct Asked {
-    /// With the key each body must have, which outlives the wish for it.
-    blocks: Vec<(BlockNumHash, BodyKey)>,
+#[derive(Debug)]
+struct Asked<P: Part> {
+    /// With the key each part must have, which outlives the wish for it.
+    blocks: Vec<(BlockNumHash, P::Key)>,
     /// What the answer will probably bring.
     bytes: usize,
 }
 
 #[derive(Debug)]
-pub(super) struct Bodies {
+pub(super) struct Parts<P: Part> {
     wanted: BTreeMap<BlockNumHash, Wanted>,
     /// No longer wanted, but asked for together with others that are.
     on_the_way: BTreeMap<BlockNumHash, RequestId>,
     ready: Ready,
     waiting: BTreeSet<(Instant, BlockNumHash)>,
-    asked: BTreeMap<RequestId, Asked>,
+    asked: BTreeMap<RequestId, Asked<P>>,
     expected_bytes: usize,
     mean_bytes: usize,
 }
 
-impl Bodies {
+impl<P: Part> Parts<P> {
     pub(super) fn new() -> Self {
         Self {
             wanted: BTreeMap::new(),
@@ -96,7 +96,7 @@ impl Bodies {
         }
     }
 
-    /// Registers a body; an urgent one goes first, even if it was registered as another.
+    /// Registers a part; an urgent one goes first, even if it was registered as another.
     pub(super) fn want(&mut self, header: &Arc<SealedHeader>, urgent: bool) {
         let block = BlockNumHash::of(header);
         if let Some(wanted) = self.wanted.get_mut(&block) {
@@ -113,17 +113,17 @@ impl Bodies {
                 State::Wanted
             }
         };
-        let (header, key) = (Arc::clone(header), body_key(header));
-        let wanted = Wanted { header, key, urgent, retry: Retry::default(), state };
+        let header = Arc::clone(header);
+        let wanted = Wanted { header, urgent, retry: Retry::default(), state };
         self.wanted.insert(block, wanted);
     }
 
-    /// How many body fetches are out.
+    /// How many fetches are out.
     pub(super) fn asked_fetches(&self) -> usize {
         self.asked.len()
     }
 
-    /// How many bodies are wanted, asked for or not.
+    /// How many parts are wanted, asked for or not.
     pub(super) fn len(&self) -> usize {
         self.wanted.len()
     }
@@ -133,7 +133,7 @@ impl Bodies {
         self.expected_bytes
     }
 
-    fn take_asked(&mut self, fetch: RequestId) -> Option<Vec<(BlockNumHash, BodyKey)>> {
+    fn take_asked(&mut self, fetch: RequestId) -> Option<Vec<(BlockNumHash, P::Key)>> {
         let asked = self.asked.remove(&fetch)?;
         self.expected_bytes = self.expected_bytes.saturating_sub(asked.bytes);
         if !self.on_the_way.is_empty() {
@@ -142,10 +142,10 @@ impl Bodies {
         Some(asked.blocks)
     }
 
-    /// Forgets fetches of which no body is wanted any more, and says which they were.
+    /// Forgets fetches of which no part is wanted any more, and says which they were.
     pub(super) fn forget_needless(&mut self) -> Vec<RequestId> {
         let wanted = &self.wanted;
-        let is_needless = |(id, asked): (&RequestId, &Asked)| {
+        let is_needless = |(id, asked): (&RequestId, &Asked<P>)| {
             let waits = |block| wanted.get(block).is_some_and(|w| w.state == State::Asked(*id));
             (!asked.blocks.iter().any(|(block, _)| waits(block))).then_some(*id)
         };
@@ -187,15 +187,15 @@ impl Bodies {
         }
     }
 
-    /// The next request, made of bodies that share a history, oldest wish first. Its answer is to bring
-    /// no more than `room_bytes`, but for a single body.
+    /// The next request, made of parts that share a history, oldest wish first. Its answer is to bring
+    /// no more than `room_bytes`, but for a single part.
     pub(super) fn next_fetch(
         &mut self,
         fetch: RequestId,
         room_bytes: usize,
     ) -> Option<(Ask, bool)> {
         let most = ANSWER_BYTES_AIM.min(room_bytes).checked_div(self.mean_bytes).unwrap_or(1);
-        let most = most.clamp(1, FetchItems::MAX_BODIES);
+        let most = most.clamp(1, P::ITEMS_MAX);
         let mut asked = Vec::new();
         let mut history: Option<(Vec<PeerId>, bool)> = None;
         while asked.len() < most {
@@ -212,10 +212,10 @@ impl Bodies {
             history = Some(its_history);
             wanted.state = State::Asked(fetch);
             self.ready.pop_front();
-            asked.push((block, wanted.key));
+            asked.push((block, P::key_in(&wanted.header)));
         }
         let (avoid, urgent) = history?;
-        let items = FetchItems::Bodies { blocks: asked.iter().map(|(block, _)| *block).collect() };
+        let items = P::ask(asked.iter().map(|(block, _)| *block).collect());
         // small blocks are followed by large ones some day, and then all that is out is large
         let least = asked.len().saturating_mul(FIRST_GUESS_BYTES).min(ANSWER_BYTES_AIM);
         let bytes = asked.len().saturating_mul(self.mean_bytes).max(least);
@@ -237,7 +237,7 @@ impl Bodies {
         }
     }
 
-    /// When a body that failed may be asked for again.
+    /// When a part that failed may be asked for again.
     pub(super) fn next_wakeup(&self) -> Option<Instant> {
         self.waiting.first().map(|(at, _)| *at)
     }
@@ -273,7 +273,7 @@ impl Bodies {
         &mut self,
         now: Instant,
         fetch: RequestId,
-        blocks: &[(BlockNumHash, BodyKey)],
+        blocks: &[(BlockNumHash, P::Key)],
         peer: Option<PeerId>,
         counts: bool,
     ) -> Vec<(BlockNumHash, DownloadFailure)> {
@@ -298,41 +298,42 @@ impl Bodies {
         failures
     }
 
-    /// Matches an answer by root, never by position. Each body comes with its key, computed by whoever
-    /// calls, and may come as often as blocks that were asked for have it.
-    pub(super) fn on_bodies(
+    /// Matches an answer by root, never by position. Each part comes with its proof, computed by whoever
+    /// calls, and may come as often as blocks that were asked for have its key.
+    pub(super) fn on_answer(
         &mut self,
         now: Instant,
         spec: &ChainSpec,
         fetch: RequestId,
         peer: PeerId,
-        answer: Vec<(BodyKey, Arc<Body>)>,
-    ) -> Harvest {
+        answer: Vec<(P::Proof, Arc<P>)>,
+    ) -> Harvest<P> {
         let Some(asked) = self.take_asked(fetch) else {
-            return Harvest { unneeded: answer.len() as u64, ..Harvest::default() };
+            return Harvest::nothing_of(answer.len() as u64);
         };
-        let mut harvest = Harvest::default();
-        let mut by_key = index(&asked);
+        let mut harvest = Harvest::nothing_of(0);
+        let mut by_key = index::<P>(&asked);
         let too_many = answer.len() > asked.len();
         let empty = answer.is_empty();
         let mut last_served = None;
         let mut unasked = false;
-        for (key, body) in answer.into_iter().take(asked.len()) {
-            let Some((left, positions)) = by_key.get_mut(&key).filter(|(left, _)| *left > 0) else {
+        for (proof, part) in answer.into_iter().take(asked.len()) {
+            let places = P::key_of(&proof).and_then(|key| by_key.get_mut(&key));
+            let Some((left, positions)) = places.filter(|(left, _)| *left > 0) else {
                 unasked = true;
                 break;
             };
             *left = left.saturating_sub(1);
-            self.learn_size(body.weight_bytes());
+            self.learn_size(part.weight_bytes());
             for (position, block) in positions {
                 last_served = last_served.max(Some(*position));
-                self.accept(spec, fetch, *block, &body, &mut harvest);
+                self.accept(spec, fetch, *block, (&proof, &part), &mut harvest);
             }
         }
         harvest.conduct = Some(if too_many {
             Conduct::TooMany
         } else if unasked {
-            Conduct::UnaskedBody
+            P::UNASKED
         } else if empty {
             Conduct::Lacked
         } else {
@@ -343,15 +344,15 @@ impl Bodies {
         harvest
     }
 
-    /// What was skipped is asked of others; what follows the last body was only cut off.
+    /// What was skipped is asked of others; what follows the last part was only cut off.
     fn put_back_rest(
         &mut self,
         now: Instant,
         fetch: RequestId,
         peer: PeerId,
-        asked: &[(BlockNumHash, BodyKey)],
+        asked: &[(BlockNumHash, P::Key)],
         last_served: Option<usize>,
-        harvest: &mut Harvest,
+        harvest: &mut Harvest<P>,
     ) {
         let (skipped, cut) = match last_served {
             Some(last) => asked.split_at(last.saturating_add(1).min(asked.len())),
@@ -372,8 +373,8 @@ impl Bodies {
         spec: &ChainSpec,
         fetch: RequestId,
         block: BlockNumHash,
-        body: &Arc<Body>,
-        harvest: &mut Harvest,
+        (proof, part): (&P::Proof, &Arc<P>),
+        harvest: &mut Harvest<P>,
     ) {
         let Some(wanted) = self.wanted.get_mut(&block) else { return };
         if wanted.state != State::Asked(fetch) {
@@ -381,15 +382,15 @@ impl Bodies {
         }
         wanted.state = State::Writing;
         // no peer's fault: the roots are right
-        match validate_body(spec, &wanted.header, body) {
-            Ok(()) => harvest.proved.push(Proved { block, body: Arc::clone(body) }),
+        match P::validate(spec, &wanted.header, (proof, part)) {
+            Ok(()) => harvest.proved.push(Proved { block, part: Arc::clone(part) }),
             Err(breach) => {
                 harvest.failures.push((block, DownloadFailure::Invalid { block, breach }));
             }
         }
     }
 
-    /// An answer's size follows the last bodies seen, one part in sixteen each.
+    /// An answer's size follows the last parts seen, one part in sixteen each.
     fn learn_size(&mut self, bytes: usize) {
         let sixteenth = |value: usize| value.checked_div(16).unwrap_or(0);
         let kept = self.mean_bytes.saturating_sub(sixteenth(self.mean_bytes));
@@ -400,9 +401,9 @@ impl Bodies {
 /// How often a body of some key may come, and where in the request the blocks with it stand.
 type Places = (usize, Vec<(usize, BlockNumHash)>);
 
-/// Equal blocks share one body.
-fn index(asked: &[(BlockNumHash, BodyKey)]) -> BTreeMap<BodyKey, Places> {
-    let mut by_key: BTreeMap<BodyKey, Places> = BTreeMap::new();
+/// Equal blocks share one part.
+fn index<P: Part>(asked: &[(BlockNumHash, P::Key)]) -> BTreeMap<P::Key, Places> {
+    let mut by_key: BTreeMap<P::Key, Places> = BTreeMap::new();
     for (position, (block, key)) in asked.iter().enumerate() {
         let (times, places) = by_key.entry(*key).or_default();
         *times = times.saturating_add(1);
