@@ -84,6 +84,8 @@ pub(crate) struct Core {
     config: TreeConfig,
     ids: RequestId,
     phase: Phase,
+    /// Whether a block needs its receipts before it may become canonical.
+    keeps_receipts: bool,
     chain: Chain,
     buffer: Buffer,
     invalid: Invalid,
@@ -123,6 +125,7 @@ impl Core {
             config,
             ids: first_id,
             phase: Phase::Unasked,
+            keeps_receipts: false,
             chain,
             buffer: Buffer::default(),
             invalid: Invalid::default(),

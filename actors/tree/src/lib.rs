@@ -19,6 +19,8 @@
 //!   again by the tree's own clock, until it is reached, replaced or found invalid.
 //! - A block becomes canonical only under a named head, only connected, only in ascending batches
 //!   without gaps; the tip rises from the bottom while the rest is still on its way.
+//! - Where the store keeps receipts, a payload of the consensus client is not the whole block: it is judged
+//!   and stored, and comes in by the downloader, with its receipts, once it lies under a named head.
 //! - Nothing is called valid but the genesis block; what breaks a rule is invalid and so is what lies
 //!   above it (`latestValidHash` null).
 //! - When the store fails, memory is read anew rather than left to run ahead of the disk.

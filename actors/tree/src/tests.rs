@@ -6,5 +6,6 @@ mod faults;
 mod following;
 mod forks;
 mod payloads;
+mod receipts;
 mod rig;
 mod simulation;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use alloy_primitives::B256;
 use moorline_messages::{
     ActorName, Block, BlockNumHash, Forkchoice, RequestId, StoreBatch, StoreRequest, Weigh,
 };
@@ -99,6 +100,12 @@ impl Ledger {
             .take(CANONICAL_PER_BATCH_MAX)
             .take_while(|name| !unwritten.contains(name))
             .count()
+    }
+
+    /// Whether a payload is on its way to the disk.
+    pub(crate) fn is_keeping(&self, hash: &B256) -> bool {
+        let bodies = self.in_flight.values().flat_map(|batch| &batch.bodies);
+        bodies.into_iter().any(|(name, _)| name.hash == *hash)
     }
 
     /// A batch is on disk. False if it was none of ours.

@@ -42,8 +42,10 @@ impl Target {
         }
     }
 
-    pub(crate) fn prefetched(header: Arc<SealedHeader>) -> Self {
-        Self { is_soft: true, ..Self::named(header.hash(), Some(header)) }
+    pub(crate) const fn prefetched(head: B256, header: Option<Arc<SealedHeader>>) -> Self {
+        let mut target = Self::named(head, header);
+        target.is_soft = true;
+        target
     }
 }
 
@@ -180,6 +182,10 @@ impl Core {
         self.retry_at = None;
         let Some(target) = self.target.as_ref() else { return };
         if target.is_reached || target.is_invalid {
+            return;
+        }
+        // what the consensus client delivered is looked for in the store, once it is there
+        if target.header.is_none() && self.ledger.is_keeping(&target.head) {
             return;
         }
         if let Some(until) = target.paused_until.filter(|until| now < *until) {

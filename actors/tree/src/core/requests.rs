@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use alloy_primitives::{B256, BlockNumber};
 use moorline_messages::{Block, BlockNumHash, Forkchoice, SealedHeader, TreeVerdict};
-use moorline_rules::{body::validate_body, header::validate_header_alone};
+use moorline_rules::{
+    body::validate_body,
+    header::{validate_header_against_parent, validate_header_alone},
+};
 
 use super::{Core, Effect, pursuit::Target};
 use crate::SyncTrigger;
@@ -99,6 +102,9 @@ impl Core {
         if !self.is_ready() || !self.ledger.has_room_for(block) {
             return TreeVerdict::Syncing;
         }
+        if self.keeps_receipts {
+            return self.on_payload_without_receipts(block, effects);
+        }
         if let Err(reason) = self.take_in(Arc::clone(header), false, effects) {
             return TreeVerdict::Invalid { reason };
         }
@@ -106,6 +112,29 @@ impl Core {
         effects.push(Effect::Store(self.ledger.keep(id, block)));
         self.prefetch(header);
         self.verdict_on(header)
+    }
+
+    /// Where receipts are kept, a payload is not the whole block: it is judged and stored, and comes in by
+    /// the downloader once it lies under a head that is named.
+    fn on_payload_without_receipts(
+        &mut self,
+        block: &Block,
+        effects: &mut Vec<Effect>,
+    ) -> TreeVerdict {
+        let header = &block.header;
+        let parent = self.header(&header.parent_hash);
+        let spec = &self.config.spec;
+        let judged =
+            parent.map_or(Ok(()), |parent| validate_header_against_parent(spec, header, parent));
+        if let Err(breach) = judged {
+            return self.condemn_payload(header, breach.to_string(), effects);
+        }
+        let id = self.ids.take();
+        effects.push(Effect::Store(self.ledger.keep(id, block)));
+        self.prefetch(header);
+        let is_aside = header.parent_hash != self.chain.tip().hash()
+            && self.chain.contains(&header.parent_hash);
+        if is_aside { TreeVerdict::Accepted } else { TreeVerdict::Syncing }
     }
 
     fn condemn_payload(
@@ -134,12 +163,19 @@ impl Core {
         let is_idle = self.target.as_ref().is_none_or(|target| target.is_reached);
         let is_near = header.number.saturating_sub(self.chain.tip().number) <= PREFETCH_BLOCKS_MAX;
         let is_early = self.forkchoice.is_none();
+        let is_apart = if self.keeps_receipts {
+            !self.chain.contains(&header.parent_hash)
+        } else {
+            self.buffer.contains(&header.hash())
+        };
         if self.config.sync_trigger == SyncTrigger::ForkchoiceAndPayload
             && is_idle
             && (is_near || is_early)
-            && self.buffer.contains(&header.hash())
+            && is_apart
         {
-            self.target = Some(Target::prefetched(Arc::clone(header)));
+            // what lacks its receipts is asked for like what lacks all
+            let seen = (!self.keeps_receipts).then(|| Arc::clone(header));
+            self.target = Some(Target::prefetched(header.hash(), seen));
         }
     }
 }

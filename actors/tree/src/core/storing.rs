@@ -100,6 +100,7 @@ impl Core {
     fn on_loaded(&mut self, state: StoredState, effects: &mut Vec<Effect>) {
         let tip = BlockNumHash::of(&state.tip);
         self.chain = Chain::new(Arc::clone(self.config.spec.genesis()), state.tip);
+        self.keeps_receipts = state.keeps_receipts;
         let head = state.forkchoice.head;
         if self.forkchoice.is_none() && head != B256::ZERO {
             self.forkchoice = Some(state.forkchoice);

@@ -69,6 +69,7 @@ impl Stage {
         let state = StoredState {
             tip: spec().genesis().clone(),
             forkchoice: at_head(head),
+            keeps_receipts: false,
             spans: Vec::new(),
         };
         self.stored.tell(StoreOutcome::Loaded { request: id, state }).unwrap();

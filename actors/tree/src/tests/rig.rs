@@ -97,6 +97,7 @@ pub(super) struct Rig {
     /// What the store owes, when it does not answer at once.
     pub(super) store: VecDeque<StoreRequest>,
     pub(super) store_answers: bool,
+    keeps_receipts: bool,
     pub(super) reports: Vec<TreeReport>,
     pub(super) warnings: Vec<String>,
     verdict: Option<TreeVerdict>,
@@ -119,6 +120,7 @@ impl Rig {
             payloads: Vec::new(),
             store: VecDeque::new(),
             store_answers: false,
+            keeps_receipts: false,
             reports: Vec::new(),
             warnings: Vec::new(),
             verdict: None,
@@ -146,6 +148,17 @@ impl Rig {
         rig
     }
 
+    /// The same over a store that keeps receipts.
+    pub(super) fn with_receipts_at_tip(
+        blocks: &[Block],
+        change: impl FnOnce(&mut TreeConfig),
+    ) -> Self {
+        let mut rig = Self::unloaded(change);
+        rig.keeps_receipts = true;
+        rig.load(blocks, Forkchoice::default());
+        rig
+    }
+
     pub(super) fn genesis(&self) -> Arc<SealedHeader> {
         Arc::clone(self.spec.genesis())
     }
@@ -156,7 +169,8 @@ impl Rig {
             panic!("nothing was loaded");
         };
         let tip = blocks.last().map_or(self.genesis(), |block| Arc::clone(&block.header));
-        let state = StoredState { tip, forkchoice, spans: Vec::new() };
+        let keeps_receipts = self.keeps_receipts;
+        let state = StoredState { tip, forkchoice, keeps_receipts, spans: Vec::new() };
         self.step(Input::Stored(StoreOutcome::Loaded { request: id, state }));
         if !blocks.is_empty() {
             self.walk(blocks);
@@ -173,7 +187,11 @@ impl Rig {
         let limit = usize::try_from(limit).unwrap();
         let found = blocks.iter().rev().skip_while(|block| block.num_hash() != top).take(limit);
         let blocks = found
-            .map(|block| FoundBlock { header: Arc::clone(&block.header), has_body: true })
+            .map(|block| FoundBlock {
+                header: Arc::clone(&block.header),
+                has_body: true,
+                has_receipts: true,
+            })
             .collect();
         self.step(Input::Stored(StoreOutcome::Walked { request: id, blocks }));
     }

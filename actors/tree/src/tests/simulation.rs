@@ -273,7 +273,8 @@ impl Simulation {
             StoreRequest::Load { id, .. } => {
                 let tip = Arc::clone(&self.disk.headers[&self.disk.tip().hash]);
                 let forkchoice = self.disk.forkchoice;
-                let state = StoredState { tip, forkchoice, spans: Vec::new() };
+                let state =
+                    StoredState { tip, forkchoice, keeps_receipts: false, spans: Vec::new() };
                 StoreOutcome::Loaded { request: id, state }
             }
             StoreRequest::Walk { id, top, limit, .. } => {
@@ -283,7 +284,11 @@ impl Simulation {
                     && (blocks.len() as u64) < limit
                 {
                     next = header.parent_hash;
-                    blocks.push(FoundBlock { header: Arc::clone(header), has_body: true });
+                    blocks.push(FoundBlock {
+                        header: Arc::clone(header),
+                        has_body: true,
+                        has_receipts: true,
+                    });
                 }
                 StoreOutcome::Walked { request: id, blocks }
             }
