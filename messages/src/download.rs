@@ -120,7 +120,7 @@ pub enum DownloadOutcome {
 pub struct ProgressReport {
     /// Headers proved since the node started.
     pub headers: u64,
-    /// Bodies proved and on disk since the node started.
+    /// Blocks proved and on disk, with their receipts where these are kept, since the node started.
     pub blocks: u64,
     /// Blocks whose receipts were proved and are on disk since the node started.
     pub receipts: u64,
@@ -142,7 +142,7 @@ pub struct ProgressReport {
     pub in_flight_bytes: u64,
     /// Bytes that were fetched and are not yet on disk: unlinked headers, and what is proved.
     pub buffered_bytes: u64,
-    /// Bodies and blocks' receipts that are wanted, asked for or not.
+    /// Blocks whose bodies are wanted, or whose receipts, asked for or not: whichever are more.
     pub queued: u64,
     /// Why nothing has come for a while; `None` while something does, or nothing is wanted.
     pub stalled: Option<Stall>,

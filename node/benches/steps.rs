@@ -222,7 +222,7 @@ fn roots(spec: &ChainSpec, blocks: &[Block]) {
 fn store(blocks: &[Block]) {
     let dir = tempfile::tempdir().unwrap();
     let genesis = Arc::new(genesis_header());
-    let disk = Disk::open(dir.path(), &genesis, 1).unwrap();
+    let disk = Disk::open(dir.path(), &genesis, 1, None).unwrap();
     let mut count = 0;
     let bodies: Vec<&Arc<Body>> = blocks
         .iter()

@@ -9,7 +9,7 @@ use alloy_primitives::{B256, Bytes};
 use futures_util::future::BoxFuture;
 use moorline_kit::{Cause, Inbox, Port};
 use moorline_messages::{
-    Body, CloseReason, HashOrNumber, NodeRecord, PeerId, RequestId, SessionCommand, SessionEvent,
+    Body, CloseReason, HashOrNumber, NodeRecord, PeerId, Receipts, RequestId, SessionCommand, SessionEvent,
     SessionId, StoreAnswer, StoreQuery,
 };
 use moorline_rlpx::ChainSource;
@@ -168,6 +168,15 @@ impl ChainSource for StoredChain {
         Box::pin(async move {
             match self.ask(StoreQuery::Bodies { hashes, budget_bytes }).await {
                 Some(StoreAnswer::Bodies(bodies)) => bodies,
+                _ => Vec::new(),
+            }
+        })
+    }
+
+    fn receipts(&self, hashes: Vec<B256>, budget_bytes: usize) -> BoxFuture<'_, Vec<Receipts>> {
+        Box::pin(async move {
+            match self.ask(StoreQuery::Receipts { hashes, budget_bytes }).await {
+                Some(StoreAnswer::Receipts(receipts)) => receipts,
                 _ => Vec::new(),
             }
         })

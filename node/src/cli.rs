@@ -82,6 +82,22 @@ pub(crate) struct CommonArgs {
     pub(crate) overrides: Vec<(String, u64)>,
 }
 
+/// What is kept of a block.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(crate) struct KeepArgs {
+    /// Keep receipts, and so logs, with every block; decided when a data directory is new [default: as
+    /// the data directory has it, no in a new one]
+    #[arg(
+        long,
+        env = "MOORLINE_RECEIPTS",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub(crate) receipts: Option<bool>,
+}
+
 /// What a download may hold and have under way, and who may watch it.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct ResourceArgs {
@@ -99,7 +115,7 @@ pub(crate) struct ResourceArgs {
         value_name = "BYTES"
     )]
     pub(crate) buffer_bytes: Option<BudgetBytes>,
-    /// Blocks whose bodies may be wanted at once [default: 32768]
+    /// Blocks whose bodies and receipts may be wanted at once [default: 32768]
     #[arg(
         long = "download.queue-items",
         env = "MOORLINE_DOWNLOAD_QUEUE_ITEMS",
@@ -140,6 +156,8 @@ pub(crate) struct NodeArgs {
     #[arg(long = "sync.trigger", env = "MOORLINE_SYNC_TRIGGER", value_name = "TRIGGER")]
     pub(crate) sync_trigger: Option<crate::config::Trigger>,
     #[command(flatten)]
+    pub(crate) keep: KeepArgs,
+    #[command(flatten)]
     pub(crate) resources: ResourceArgs,
     #[command(flatten)]
     pub(crate) record: RecordArgs,
@@ -155,6 +173,8 @@ pub(crate) struct SyncArgs {
     /// The lowest block wanted [default: 1, the whole history]
     #[arg(long, env = "MOORLINE_UNTIL", value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) until: Option<u64>,
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
     #[command(flatten)]
     pub(crate) resources: ResourceArgs,
     #[command(flatten)]

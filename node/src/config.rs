@@ -65,6 +65,7 @@ struct File {
     addr: Option<IpAddr>,
     port: Option<u16>,
     maxpeers: Option<usize>,
+    receipts: Option<bool>,
     #[serde(rename = "override")]
     overrides: BTreeMap<String, u64>,
     authrpc: EngineFile,
@@ -129,6 +130,9 @@ pub(crate) struct Settings {
     pub(crate) addr: IpAddr,
     pub(crate) port: u16,
     pub(crate) maxpeers: usize,
+    /// Whether receipts are kept; none is whatever the data directory has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) receipts: Option<bool>,
     #[serde(skip)]
     pub(crate) port_given: bool,
     #[serde(rename = "override")]
@@ -272,6 +276,7 @@ impl Settings {
         if let Some(trigger) = args.sync_trigger.or(file.sync.trigger) {
             settings.sync.trigger = trigger;
         }
+        settings.receipts = args.keep.receipts.or(file.receipts);
         settings.download = Download::of(&args.resources, file.download);
         settings.metrics = Metrics::of(&args.resources, file.metrics);
         settings.trace = TraceSettings::of(&args.record, file.trace)?;
@@ -282,6 +287,7 @@ impl Settings {
     pub(crate) fn of_sync(args: &SyncArgs) -> Result<Self> {
         let file = read_file(args.common.config.as_deref())?;
         let mut settings = Self::of(&args.common, &file)?;
+        settings.receipts = args.keep.receipts.or(file.receipts);
         settings.download = Download::of(&args.resources, file.download);
         settings.metrics = Metrics::of(&args.resources, file.metrics);
         settings.trace = TraceSettings::of(&args.record, file.trace)?;
@@ -324,6 +330,7 @@ impl Settings {
             port: port.unwrap_or(30_303),
             port_given: port.is_some(),
             maxpeers: args.maxpeers.or(file.maxpeers).unwrap_or(50),
+            receipts: None,
             overrides,
         })
     }

@@ -41,11 +41,17 @@ impl DataDir {
         self.0.join("trace")
     }
 
-    /// Opens the store, makes what is missing, and remembers which chain it is.
-    pub(crate) fn open(&self, chain: &str, spec: &ChainSpec) -> Result<Arc<Disk>> {
+    /// Opens the store, makes what is missing, and remembers which chain it is. `receipts` says whether it
+    /// is to keep them, if it matters.
+    pub(crate) fn open(
+        &self,
+        chain: &str,
+        spec: &ChainSpec,
+        receipts: Option<bool>,
+    ) -> Result<Arc<Disk>> {
         fs::create_dir_all(&self.0)
             .wrap_err_with(|| format!("cannot make the data directory {}", self.0.display()))?;
-        let disk = Disk::open(&self.0.join("store"), spec.genesis(), spec.chain_id())?;
+        let disk = Disk::open(&self.0.join("store"), spec.genesis(), spec.chain_id(), receipts)?;
         let text = match ChainSpec::preset(chain) {
             Some(_) => chain.to_owned(),
             None => fs::read_to_string(chain).wrap_err("cannot read the genesis file again")?,
@@ -66,7 +72,7 @@ impl DataDir {
             None => ChainSpec::from_genesis_json(&text)
                 .wrap_err_with(|| format!("{shown}/chain is damaged"))?,
         };
-        Ok(Disk::open(&self.0.join("store"), spec.genesis(), spec.chain_id())?)
+        Ok(Disk::open(&self.0.join("store"), spec.genesis(), spec.chain_id(), None)?)
     }
 
     /// This node's key, made when there is none.

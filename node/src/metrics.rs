@@ -110,9 +110,11 @@ fn chain(sheet: &mut Sheet<'_>, seen: &Observed) -> fmt::Result {
 fn work(sheet: &mut Sheet<'_>, seen: &Observed) -> fmt::Result {
     let progress = &seen.progress;
     sheet.counter("headers", "Headers proved and on disk", progress.headers)?;
-    sheet.counter("blocks", "Bodies proved and on disk", progress.blocks)?;
-    sheet.counter("proved_bytes", "Bytes of headers and bodies proved", progress.bytes)?;
-    let help = "Bodies that arrived although they were already here";
+    sheet.counter("blocks", "Blocks proved and on disk", progress.blocks)?;
+    let help = "Blocks whose receipts are proved and on disk";
+    sheet.counter("receipts", help, progress.receipts)?;
+    sheet.counter("proved_bytes", "Bytes of headers, bodies and receipts proved", progress.bytes)?;
+    let help = "Bodies and receipts that arrived although they were already here";
     sheet.counter("refetched_blocks", help, progress.refetched)?;
     let help = "Held headers that were dropped to make room and asked for again";
     sheet.counter("evicted_headers", help, progress.evicted)?;
@@ -150,8 +152,9 @@ fn budgets(sheet: &mut Sheet<'_>, seen: &Observed, budget: Budget) -> fmt::Resul
     sheet.gauge("buffered_bytes", help, progress.buffered_bytes)?;
     let help = "Bytes that may be held on their way to the disk";
     sheet.gauge("buffered_limit_bytes", help, budget.buffer_bytes as u64)?;
-    sheet.gauge("queued_blocks", "Blocks whose bodies are wanted", progress.queued)?;
-    let help = "Blocks whose bodies may be wanted at once";
+    let help = "Blocks whose bodies or receipts are wanted, whichever are more";
+    sheet.gauge("queued_blocks", help, progress.queued)?;
+    let help = "Blocks whose bodies and receipts may be wanted at once";
     sheet.gauge("queued_limit_blocks", help, budget.queue_items as u64)?;
     let help = "Bytes in flight and held, of those that may be; a single large answer may pass 1";
     sheet.gauge("budget_used_ratio", help, seen.pace.budget_used_percent / 100.0)
@@ -186,7 +189,7 @@ fn peers(sheet: &mut Sheet<'_>, seen: &Observed) -> fmt::Result {
     sheet.gauges("peer_delay_seconds", "A peer's usual time to answer", delays)?;
     let help = "Requests that a peer has not answered yet";
     sheet.gauges("peer_in_flight", help, rows(|peer| peer.in_flight))?;
-    let help = "Headers and bodies that a peer sent";
+    let help = "Headers, bodies and blocks' receipts that a peer sent";
     sheet.counters("peer_served_items", help, rows(|peer| peer.served_items))?;
     let help = "Bytes of a peer's answers on the wire";
     sheet.counters("peer_served_bytes", help, rows(|peer| peer.served_bytes))?;

@@ -17,11 +17,13 @@ pub(crate) struct Summary {
     pub(crate) first: u64,
     /// Blocks held, from `first` to the head.
     pub(crate) blocks: u64,
-    /// Bodies that arrived although they were already here.
+    /// Blocks whose receipts this run proved; none where the store keeps none.
+    pub(crate) receipts: u64,
+    /// Bodies and receipts that arrived although they were already here.
     pub(crate) refetched: u64,
     pub(crate) headers_per_s: f64,
     pub(crate) blocks_per_s: f64,
-    /// Bytes of headers and bodies proved by this run.
+    /// Bytes of headers, bodies and receipts proved by this run.
     pub(crate) bytes: u64,
     pub(crate) elapsed_ms: u64,
     /// Until the last header was proved, where any was missing.
@@ -67,6 +69,7 @@ impl Summary {
             head: Head { number: head.number, hash: head.hash },
             first,
             blocks: head.number.saturating_add(1).saturating_sub(first),
+            receipts: seen.progress.receipts,
             refetched: seen.progress.refetched,
             headers_per_s: per_second(seen.progress.headers),
             blocks_per_s: per_second(seen.progress.blocks),
@@ -92,6 +95,7 @@ impl Summary {
         self.headers_per_s = add(self.headers_per_s, earlier.progress.headers);
         self.blocks_per_s = add(self.blocks_per_s, earlier.progress.blocks);
         self.bytes = self.bytes.saturating_add(earlier.progress.bytes);
+        self.receipts = self.receipts.saturating_add(earlier.progress.receipts);
         self.refetched = self.refetched.saturating_add(earlier.progress.refetched);
         self.restarts = self.restarts.saturating_add(earlier.total_restarts());
     }

@@ -18,7 +18,7 @@ fn a_node_whose_port_is_in_use_lets_go_of_its_store() {
     let taken = taken.local_addr().unwrap();
     for (listen, http) in [(Some(taken), None), (None, Some(taken))] {
         let spec = Arc::new(ChainSpec::preset("hoodi").unwrap());
-        let store = Disk::open(dir.path(), spec.genesis(), spec.chain_id()).unwrap();
+        let store = Disk::open(dir.path(), spec.genesis(), spec.chain_id(), None).unwrap();
         let store = Arc::new(store);
         let config = NodeConfig {
             spec,

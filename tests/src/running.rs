@@ -40,7 +40,7 @@ pub async fn wait_until_synced(node: &Node) -> Observed {
 impl World {
     /// Opens the store in a directory of this world.
     pub fn store(&self, name: &str) -> Disk {
-        Disk::open(&self.path(name), self.spec.genesis(), self.spec.chain_id()).unwrap()
+        Disk::open(&self.path(name), self.spec.genesis(), self.spec.chain_id(), None).unwrap()
     }
 
     /// A node that knows these peers, keeps its chain in this directory and serves nobody.

@@ -62,7 +62,7 @@ impl World {
     }
 
     fn disk(&self, dir: &Path) -> Disk {
-        Disk::open(dir, self.spec.genesis(), self.spec.chain_id()).unwrap()
+        Disk::open(dir, self.spec.genesis(), self.spec.chain_id(), None).unwrap()
     }
 }
 

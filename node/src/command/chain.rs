@@ -133,7 +133,7 @@ fn import(common: &CommonArgs, file: &Path) -> Result<()> {
     let settings = Settings::of_common(common)?;
     let spec = settings.spec()?;
     let mut blocks = Checked::open(&spec, file)?;
-    let disk = DataDir::new(&settings.datadir).open(&settings.chain, &spec)?;
+    let disk = DataDir::new(&settings.datadir).open(&settings.chain, &spec, Some(false))?;
     let stored = status(&disk)?;
     if stored.earliest > 1 && stored.tip.number > 0 {
         bail!(

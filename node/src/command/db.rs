@@ -23,6 +23,7 @@ fn stats(disk: &moorline_store::Disk, json: bool) -> Result<()> {
         format!("canonical  {} blocks, the genesis block aside", stats.canonical),
         format!("headers    {}", stats.headers),
         format!("bodies     {}", stats.bodies),
+        format!("receipts   {}", if stats.keeps_receipts { stats.receipts.to_string() } else { "not kept".to_owned() }),
         format!("files      {}", HumanBytes(stats.blocks_bytes)),
         format!("index      {}", HumanBytes(stats.index_bytes)),
         format!("unfinished {} spans", stats.spans.len()),
@@ -43,7 +44,7 @@ fn check(disk: &moorline_store::Disk, json: bool) -> Result<()> {
     } else {
         let (blocks, records) = (report.blocks, report.pointers);
         terminal::print(&format!(
-            "{blocks} blocks proved again, {records} headers and bodies reached"
+            "{blocks} blocks proved again, {records} records reached"
         ))?;
         for found in &report.faults {
             terminal::print(&format!("block {}: {}", found.block, found.fault))?;

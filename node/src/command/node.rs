@@ -18,7 +18,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     let settings = Settings::of_node(&args)?;
     let spec = Arc::new(settings.spec()?);
     let datadir = DataDir::new(&settings.datadir);
-    let store = datadir.open(&settings.chain, &spec)?;
+    let store = datadir.open(&settings.chain, &spec, settings.receipts)?;
     let jwt = jwt_secret(&settings.authrpc.jwtsecret, args.jwt_secret.is_some())?;
     let engine = SocketAddr::new(settings.authrpc.addr, settings.authrpc.port);
     let recorded = Recorded::start(&settings.trace, &datadir.flights())?;

@@ -10,7 +10,8 @@ use std::{
 use alloy_primitives::B256;
 use eyre::{Result, bail, eyre};
 use moorline_messages::{
-    BlockNumHash, CloseReason, HashOrNumber, StoreAnswer, StoreError, StoreQuery, TreeVerdict,
+    BlockNumHash, CloseReason, HashOrNumber, ProgressReport, StoreAnswer, StoreError, StoreQuery,
+    TreeVerdict,
 };
 use moorline_store::{Backend, Disk};
 use moorline_tree::SyncTrigger;
@@ -45,7 +46,7 @@ pub(crate) async fn run(args: SyncArgs) -> Result<()> {
     }
     let spec = Arc::new(settings.spec()?);
     let datadir = DataDir::new(&settings.datadir);
-    let store = datadir.open(&settings.chain, &spec)?;
+    let store = datadir.open(&settings.chain, &spec, settings.receipts)?;
     let floor = args.until.unwrap_or(1);
     if let Some(head) = held(&store, args.head, floor, &settings.datadir)? {
         let summary =
@@ -164,14 +165,14 @@ struct Watch {
     peers_named: usize,
     now: Instant,
     met_a_peer: bool,
-    /// When something last moved: headers, blocks and the tip, as they were then.
-    moved: (Instant, [u64; 3]),
+    /// When something last moved: headers, blocks, receipts and the tip, as they were then.
+    moved: (Instant, [u64; 4]),
 }
 
 impl Watch {
     fn new(peers_named: usize) -> Self {
         let now = moorline_kit::now();
-        Self { peers_named, now, met_a_peer: false, moved: (now, [0; 3]) }
+        Self { peers_named, now, met_a_peer: false, moved: (now, [0; 4]) }
     }
 
     fn look(&mut self, head: B256, seen: &Observed) -> Result<()> {
@@ -193,7 +194,8 @@ impl Watch {
         {
             bail!("no peer could be reached: {}", why_no_peer(seen));
         }
-        let so_far = [seen.progress.headers, seen.progress.blocks, seen.tip()];
+        let ProgressReport { headers, blocks, receipts, .. } = seen.progress;
+        let so_far = [headers, blocks, receipts, seen.tip()];
         if so_far != self.moved.1 {
             self.moved = (now, so_far);
         }

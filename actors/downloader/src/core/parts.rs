@@ -118,6 +118,11 @@ impl<P: Part> Parts<P> {
         self.wanted.insert(block, wanted);
     }
 
+    /// Whether a part is wanted, or on its way to the disk.
+    pub(super) fn wants(&self, block: &BlockNumHash) -> bool {
+        self.wanted.contains_key(block)
+    }
+
     /// How many fetches are out.
     pub(super) fn asked_fetches(&self) -> usize {
         self.asked.len()

@@ -114,18 +114,26 @@ impl DownloaderCore {
             }
         }
         for (block, _) in bodies {
-            self.progress.blocks = self.progress.blocks.saturating_add(1);
             self.bodies.forget(&block);
-            for chain in &mut self.chains {
-                chain.part_stored(block, PartKind::Body);
-            }
+            self.on_part_stored(block, PartKind::Body);
         }
+        self.progress.receipts = self.progress.receipts.saturating_add(receipts.len() as u64);
         for (block, _) in receipts {
-            self.progress.receipts = self.progress.receipts.saturating_add(1);
             self.receipts.forget(&block);
-            for chain in &mut self.chains {
-                chain.part_stored(block, PartKind::Receipts);
-            }
+            self.on_part_stored(block, PartKind::Receipts);
+        }
+    }
+
+    fn on_part_stored(&mut self, block: BlockNumHash, kind: PartKind) {
+        let lacks_other = match kind.other() {
+            PartKind::Body => self.bodies.wants(&block),
+            PartKind::Receipts => self.receipts.wants(&block),
+        };
+        if !lacks_other {
+            self.progress.blocks = self.progress.blocks.saturating_add(1);
+        }
+        for chain in &mut self.chains {
+            chain.part_stored(block, kind);
         }
     }
 

@@ -145,7 +145,7 @@ impl DownloaderCore {
         self.progress.in_flight = self.out.len() as u64;
         self.progress.in_flight_bytes = self.in_flight_bytes() as u64;
         self.progress.buffered_bytes = self.buffered_bytes() as u64;
-        self.progress.queued = self.bodies.len().saturating_add(self.receipts.len()) as u64;
+        self.progress.queued = self.bodies.len().max(self.receipts.len()) as u64;
         self.progress.stalled = self.watchdog.stalled;
         if self.progress != self.told {
             self.told = self.progress;

@@ -26,9 +26,10 @@ pub(super) async fn run(chain: &str, peers: u64, port: u16, pace: Pace, file: &P
     super::super::asked_to_end().await;
     devnet.stop();
     for (peer, stats) in devnet.peers().iter().map(|peer| (peer.record(), peer.stats())) {
-        let (headers, bodies, requests) = (stats.headers, stats.bodies, stats.requests);
+        let (requests, headers) = (stats.requests, stats.headers);
+        let (bodies, receipts) = (stats.bodies, stats.receipts);
         terminal::say(&format!(
-            "{}: {requests} requests, {headers} headers, {bodies} bodies",
+            "{}: {requests} requests, {headers} headers, {bodies} bodies, {receipts} blocks' receipts",
             peer.addr
         ));
     }

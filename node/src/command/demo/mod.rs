@@ -165,7 +165,7 @@ impl Demo {
     async fn start_node(&mut self) -> Result<()> {
         let datadir = DataDir::new(&self.place.dir.join("node"));
         let genesis = self.place.dir.join("genesis.json");
-        let store = datadir.open(&genesis.to_string_lossy(), &self.spec)?;
+        let store = datadir.open(&genesis.to_string_lossy(), &self.spec, Some(true))?;
         let loopback = (std::net::Ipv4Addr::LOCALHOST, 0).into();
         let node = Node::start(NodeConfig {
             spec: Arc::clone(&self.spec),
