@@ -75,8 +75,8 @@ impl FromStr for Profile {
 /// but the last header.
 ///
 /// Parents, heights, times, limits, fees, blob gas and the roots of transactions, withdrawals and
-/// receipts are right; state roots and signatures mean nothing. [`receipts_of`](crate::receipts_of) gives a block's
-/// receipts. No block carries requests (EIP-7685).
+/// receipts are right; state roots and signatures mean nothing. A block's receipts are given by
+/// [`receipts_of`](crate::receipts_of). No block carries requests (EIP-7685).
 pub struct Generator {
     profile: Profile,
     pool: Arc<Pool>,

@@ -1,8 +1,8 @@
 //! What transactions did, as if anybody had executed them.
 //!
-//! Receipts lie in no file of blocks, so they follow from the block: every transaction succeeds, gas is shared
-//! evenly, and logs are chosen from a fixed pool by the transaction's own bytes. Making a log and its
-//! bloom costs far more than copying one, so the pool is made once.
+//! Receipts lie in no file of blocks, so they follow from the block: every transaction succeeds, gas is
+//! shared evenly, and logs are chosen from a fixed pool by the transaction's own bytes. Making a log
+//! and its bloom costs far more than copying one, so the pool is made once.
 
 use std::sync::LazyLock;
 
@@ -75,8 +75,8 @@ fn outcomes(gas_used: u64, transactions: &[Bytes]) -> Vec<Outcome> {
     (1..).zip(transactions).map(outcome).collect()
 }
 
-/// One to three mostly, now and then up to 13; none of a transaction that calls nobody, or that is there
-/// for its blobs.
+/// One to three mostly, now and then up to 13; none of a transaction that calls nobody, or that is
+/// there for its blobs.
 fn logs(transaction: &[u8]) -> Vec<&'static PooledLog> {
     if transaction.len() <= TRANSFER_BYTES_MAX || transaction.first() == Some(&BLOB_TYPE) {
         return Vec::new();

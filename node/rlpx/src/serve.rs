@@ -84,8 +84,8 @@ pub(crate) async fn answer(
 
 /// The answer to a request for the receipts of these blocks, as this version of eth has it.
 ///
-/// Before eth/70 a block is sent whole or not at all. From then on the first `first_receipt` receipts of the
-/// first block are left out, and the block that does not fit is cut (EIP-7975).
+/// Before eth/70 a block is sent whole or not at all. From then on the first `first_receipt` receipts
+/// of the first block are left out, and the block that does not fit is cut (EIP-7975).
 pub fn answer_receipts(
     version: u8,
     request_id: u64,
@@ -105,8 +105,8 @@ pub fn answer_receipts(
     EthMessage::Receipts { request_id, last_block_incomplete, blocks }
 }
 
-/// Drops what an answer cannot hold: all receipts from the one on that crosses the soft limit, unless that is the
-/// first of all, or the hard limit. Returns whether the last block lost some of its receipts.
+/// Drops what an answer cannot hold: all from the receipt on that crosses the hard limit, or the soft
+/// one unless it is the first. Returns whether the last block lost some of its receipts.
 fn cut(blocks: &mut Vec<Receipts>, version: u8) -> bool {
     blocks.truncate(MAX_ITEMS);
     let mut total = ENVELOPE_BYTES;
