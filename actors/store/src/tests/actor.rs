@@ -182,13 +182,13 @@ impl Backend for Gated {
 fn persisted_is_said_once_a_copy_of_the_files_holds_the_blocks() {
     paused(async {
         let (dir, blocks) = (TempDir::new().unwrap(), chain(4));
-        let disk = Disk::open(dir.path(), &genesis(), CHAIN_ID).unwrap();
+        let disk = Disk::open(dir.path(), &genesis(), CHAIN_ID, None).unwrap();
         let mut rig = Rig::new(Arc::new(disk));
         let id = rig.persist(canonical(&blocks));
         rig.expect_persisted(id).await;
         let copy = TempDir::new().unwrap();
         copy_files(dir.path(), copy.path());
-        let found = Disk::open(copy.path(), &genesis(), CHAIN_ID).unwrap();
+        let found = Disk::open(copy.path(), &genesis(), CHAIN_ID, None).unwrap();
         for expected in &blocks {
             assert_eq!(block_at(&found, expected.header.number).as_ref(), Some(expected));
         }

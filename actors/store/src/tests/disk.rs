@@ -21,11 +21,11 @@ use crate::{
 };
 
 fn open(dir: &Path) -> Disk {
-    Disk::open(dir, &genesis(), CHAIN_ID).unwrap()
+    Disk::open(dir, &genesis(), CHAIN_ID, None).unwrap()
 }
 
 fn refusal(dir: &Path) -> OpenError {
-    Disk::open(dir, &genesis(), CHAIN_ID).unwrap_err()
+    Disk::open(dir, &genesis(), CHAIN_ID, None).unwrap_err()
 }
 
 fn first_file(dir: &Path) -> PathBuf {
@@ -82,9 +82,9 @@ fn an_index_locked_by_somebody_else_is_refused() {
 fn another_chains_directory_is_refused() {
     let dir = filled(&chain(1));
     let other = Arc::new(SealedHeader::new(Header::default()));
-    let error = Disk::open(dir.path(), &other, CHAIN_ID).unwrap_err();
+    let error = Disk::open(dir.path(), &other, CHAIN_ID, None).unwrap_err();
     assert!(matches!(error, OpenError::OtherChain { .. }), "{error}");
-    let error = Disk::open(dir.path(), &genesis(), CHAIN_ID + 1).unwrap_err();
+    let error = Disk::open(dir.path(), &genesis(), CHAIN_ID + 1, None).unwrap_err();
     assert!(matches!(error, OpenError::OtherChain { found_chain_id: CHAIN_ID, .. }), "{error}");
     open(dir.path());
 }
@@ -193,7 +193,7 @@ fn block_files_without_an_index_are_refused_unless_they_hold_genesis_alone() {
         fs::remove_dir_all(dir.path().join("index")).unwrap();
         fs::remove_file(dir.path().join("tip.json")).unwrap();
         let len = fs::metadata(first_file(dir.path())).unwrap().len();
-        let opened = Disk::open(dir.path(), &genesis(), CHAIN_ID);
+        let opened = Disk::open(dir.path(), &genesis(), CHAIN_ID, None);
         assert_eq!(matches!(opened, Err(OpenError::Damaged { .. })), is_refused, "{opened:?}");
         assert_eq!(fs::metadata(first_file(dir.path())).unwrap().len(), len);
     }

@@ -124,7 +124,7 @@ impl Rig {
         let log = WatchedLog { files, journal: journal.clone(), fails_after: Mutex::new(None) };
         let index = WatchedIndex(MapIndex::default(), journal.clone());
         let ledger = Ledger::new(index, log);
-        ledger.found(&genesis(), CHAIN_ID).unwrap();
+        ledger.found(&genesis(), CHAIN_ID, false).unwrap();
         journal.take();
         Self { ledger, journal, _dir: dir }
     }

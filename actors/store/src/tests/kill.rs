@@ -22,7 +22,7 @@ const ROUNDS: u64 = 20;
 const BLOCKS_IN_A_BATCH: usize = 3;
 
 fn open(dir: &Path) -> Disk {
-    Disk::open(dir, &genesis(), CHAIN_ID).unwrap()
+    Disk::open(dir, &genesis(), CHAIN_ID, None).unwrap()
 }
 
 /// The one block that the writer makes above `parent`.

@@ -239,7 +239,7 @@ proptest! {
     #[test]
     fn the_store_on_disk_behaves_as_the_model(steps in vec(step(), 1..12)) {
         let dir = TempDir::new().unwrap();
-        let open = || Disk::open(dir.path(), &genesis(), CHAIN_ID).unwrap();
+        let open = || Disk::open(dir.path(), &genesis(), CHAIN_ID, None).unwrap();
         behaves(&steps, open(), |store| {
             drop(store);
             open()

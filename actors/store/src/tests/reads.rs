@@ -71,7 +71,7 @@ fn expect_commit_beside(read: impl FnOnce(&Slow, &[Block]) -> usize + Send) {
         go_on: Mutex::new(may_go_on),
     };
     let (ledger, blocks) = (Ledger::new(MapIndex::default(), log), chain(4));
-    ledger.found(&genesis(), CHAIN_ID).unwrap();
+    ledger.found(&genesis(), CHAIN_ID, false).unwrap();
     assert_eq!(ledger.commit(&[&canonical(&blocks[..3])]), [Ok(())]);
     ledger.log.held.store(true, Ordering::SeqCst);
     thread::scope(|scope| {

@@ -21,7 +21,7 @@ fn what_geth_exported_is_given_back_byte_for_byte() {
     assert_eq!(blocks.len(), 600);
     let dir = TempDir::new().unwrap();
     // the parent of the first block stands in for the genesis block, so the run begins above a gap
-    let store = Disk::open(dir.path(), &genesis(), 1).unwrap();
+    let store = Disk::open(dir.path(), &genesis(), 1, None).unwrap();
     commit(&store, canonical(&blocks[1..]));
     let report = store.check(&mut |_| ()).unwrap();
     assert_eq!((report.blocks, report.fault_count), (599, 0), "{report:?}");
