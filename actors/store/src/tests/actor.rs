@@ -209,8 +209,11 @@ fn every_request_is_answered_to_whoever_it_names() {
         let from = ActorName::Downloader;
         let (id, hashes) = (RequestId(70), vec![blocks[1].header.hash(), B256::ZERO]);
         rig.requests.tell(StoreRequest::Find { id, from, hashes }).unwrap();
-        let there =
-            |block: &Block| FoundBlock { header: Arc::clone(&block.header), has_body: true };
+        let there = |block: &Block| FoundBlock {
+            header: Arc::clone(&block.header),
+            has_body: true,
+            has_receipts: false,
+        };
         let found =
             StoreOutcome::Found { request: id, blocks: vec![Some(there(&blocks[1])), None] };
         assert_eq!(rig.downloader.expect_message().await, found);

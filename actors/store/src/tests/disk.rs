@@ -94,12 +94,12 @@ fn a_newer_layout_is_refused() {
     let dir = filled(&chain(1));
     let index_dir = dir.path().join("index");
     let index = SledIndex::new(sled_config(&index_dir).open().unwrap(), &index_dir).unwrap();
-    let newer = (keys::SCHEMA + 1).to_be_bytes().to_vec();
+    let newer = (keys::SCHEMA_WITH_RECEIPTS + 1).to_be_bytes().to_vec();
     index.apply(&[(keys::META_SCHEMA.to_vec(), Some(newer))].into()).unwrap();
     index.sync().unwrap();
     drop(index);
     let error = refusal(dir.path());
-    assert!(matches!(error, OpenError::NewerSchema { found: 3, known: 2, .. }), "{error}");
+    assert!(matches!(error, OpenError::NewerSchema { found: 4, known: 3, .. }), "{error}");
 }
 
 #[test]
@@ -309,7 +309,12 @@ fn a_header_whose_frames_are_skipped_is_an_error_and_never_an_empty_one() {
 fn a_damaged_length_does_not_decide_how_much_memory_is_taken() {
     let dir = TempDir::new().unwrap();
     let log = RecordFiles::open(dir.path(), LogEnd::default(), 1 << 30).unwrap();
-    for (kind, too_long) in [(RecordKind::Header, 5_000_u32), (RecordKind::Body, 68 << 20)] {
+    let too_long = [
+        (RecordKind::Header, 5_000_u32),
+        (RecordKind::Body, 68 << 20),
+        (RecordKind::Receipts, 68 << 20),
+    ];
+    for (kind, too_long) in too_long {
         let pointer = log.append(kind, &[1; 100]).unwrap();
         log.sync().unwrap();
         let file = first_file(dir.path());
