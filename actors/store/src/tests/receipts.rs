@@ -186,9 +186,10 @@ fn the_choice_is_made_at_the_founding_and_another_is_refused() {
             matches!(error, OpenError::OtherReceipts { keeps_receipts, .. } if keeps_receipts == keeps),
             "{error}"
         );
-        let text = error.to_string();
-        let said = if keeps { "to keep receipts" } else { "without receipts" };
-        assert!(text.contains(said) && text.contains("choose another --datadir"), "{text}");
+        let (text, with) = (error.to_string(), if keeps { "with" } else { "without" });
+        assert!(text.contains(&format!("was founded {with} receipts, and cannot")), "{text}");
+        let advice = format!(": choose another --datadir, or go on {with} them");
+        assert!(text.ends_with(&advice), "{text}");
     }
 }
 
@@ -291,6 +292,8 @@ fn a_check_finds_receipts_that_are_missing_or_another_blocks() {
     group.entry(blocks[6].num_hash()).receipts = None;
     let entry = group.put_pointers(crate::ledger::RecordKind::Receipts);
     store.index().apply(&[(keys::receipts(0), Some(entry))].into()).unwrap();
+    // what is not there is not served, and is not taken for none
+    assert_eq!(receipts(&store, &hashes(&blocks[5..])).len(), 1);
     let report = store.check(&mut |_| ()).unwrap();
     let faults: Vec<_> =
         report.faults.iter().map(|f| (f.block.number, f.fault.to_string())).collect();
