@@ -336,6 +336,8 @@ fn a_block_buffered_above_a_range_is_not_fetched_when_the_range_ends() {
         let verdict = stage.wired.tree.ask(payload).await.unwrap();
         assert!(matches!(verdict, TreeVerdict::Syncing), "{verdict:?}");
         stage.expect_tip(&blocks[1_198]).await;
+        // whoever has its receipts has all of it
+        stage.serve(&blocks[1_199..]);
         stage.name(Forkchoice { head: blocks[1_199].header.hash(), ..Forkchoice::default() }).await;
         stage.expect_tip(&blocks[1_199]).await;
         assert_eq!(stage.sent(&blocks[1_199..]).0, 0, "the consensus client delivered it");
