@@ -92,9 +92,9 @@ until_true() {
 start_peer() { peers start "$@" | tee "$WORK/$1.enode"; [ -s "$WORK/$1.enode" ]; }
 
 sync_from() {
-  local enode=$1 dir=$2
+  local enode=$1 dir=$2; shift 2
   timeout "$SYNC_TIMEOUT_S" "$MOORLINE" sync --chain "$GENESIS" --head "$HEAD_HASH" --peer "$enode" \
-    --datadir "$dir" --json >"$dir.json" || { echo "moorline sync ended with $?"; return 1; }
+    --datadir "$dir" --json "$@" >"$dir.json" || { echo "moorline sync ended with $?"; return 1; }
   cat "$dir.json"
   node -e '
     const [file, number, hash] = process.argv.slice(1)
@@ -102,6 +102,17 @@ sync_from() {
     const right = ok === true && blocks === +number && head.number === +number && head.hash === hash
     if (!right) { console.error("the summary is not that of", number, "blocks up to", hash); process.exit(1) }
   ' "$dir.json" "$HEAD_NUMBER" "$HEAD_HASH"
+}
+
+# with_receipts ENODE DIR: as sync_from, with receipts; all that blocks with transactions have are there.
+with_receipts() {
+  sync_from "$1" "$2" --receipts && "$MOORLINE" db check --datadir "$2" &&
+    node -e '
+      const fs = require("fs"), [summary] = process.argv.slice(1)
+      const { receipts } = JSON.parse(fs.readFileSync(summary))
+      if (!(receipts > 0)) { console.error("no receipts came"); process.exit(1) }
+      console.log(receipts, "blocks have receipts")
+    ' "$2.json"
 }
 
 export_equals() {
@@ -170,6 +181,10 @@ for peer in $PEERS_UNDER_TEST; do
   enode=$(cat "$WORK/$peer.enode")
   check "sync from $peer" sync_from "$enode" "$WORK/$peer" &&
     check "export after $peer equals chain.rlp" export_equals "$WORK/$peer"
+  # ethereumjs as it comes answers no request for receipts
+  case $peer in
+    geth-*) check "receipts from $peer" with_receipts "$enode" "$WORK/$peer-receipts" ;;
+  esac
 done
 
 first_peer=${PEERS_UNDER_TEST%% *}

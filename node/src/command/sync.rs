@@ -101,10 +101,11 @@ fn tell(summary: &Summary, json: bool) -> Result<()> {
     if json {
         return terminal::print(&serde_json::to_string(summary)?);
     }
-    let Summary { blocks, first, head, .. } = summary;
+    let Summary { blocks, receipts, first, head, .. } = summary;
     let seconds = summary.elapsed_ms as f64 / 1_000.0;
+    let with = if *receipts > 0 { " with their receipts" } else { "" };
     terminal::print(&format!(
-        "{blocks} blocks, {first} to {}, proved against {} and on disk after {seconds:.1} s",
+        "{blocks} blocks{with}, {first} to {}, proved against {} and on disk after {seconds:.1} s",
         head.number, head.hash,
     ))
 }
