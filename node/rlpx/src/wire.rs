@@ -171,7 +171,11 @@ fn decode(version: u8, mut content: BytesMut) -> Result<Option<Message>, Connect
         _ => {
             let Some(id) = id.checked_sub(FIRST_CAPABILITY_ID) else { return Ok(None) };
             let id = u8::try_from(id).unwrap_or(u8::MAX);
-            let data = snappy::decompress(&content, eth::MAX_MESSAGE_BYTES)?;
+            let bytes_max = match id {
+                eth::id::RECEIPTS => eth::MAX_RECEIPTS_MESSAGE_BYTES,
+                _ => eth::MAX_MESSAGE_BYTES,
+            };
+            let data = snappy::decompress(&content, bytes_max)?;
             Message::Eth(EthMessage::decode(version, id, data.into())?)
         }
     };

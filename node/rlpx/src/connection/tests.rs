@@ -1,6 +1,8 @@
 #![allow(clippy::arithmetic_side_effects)]
 
-use moorline_messages::{Blame, HashOrNumber};
+use alloy_primitives::{Address, Bytes, Log};
+use alloy_rlp::Encodable;
+use moorline_messages::{Blame, HashOrNumber, Receipts};
 use tokio::{
     io::{DuplexStream, duplex},
     time::Instant,
@@ -115,18 +117,53 @@ async fn a_snappy_bomb_is_a_breach() {
 }
 
 #[tokio::test]
-async fn a_message_above_ten_mebibytes_is_a_breach() {
+async fn a_message_above_ten_mebibytes_is_a_breach_but_for_receipts_above_sixteen() {
+    for (id, bytes_max) in [
+        (eth::id::TRANSACTIONS, eth::MAX_MESSAGE_BYTES),
+        (eth::id::RECEIPTS, eth::MAX_RECEIPTS_MESSAGE_BYTES),
+    ] {
+        expect_refused(id, &vec![0; bytes_max + 1]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_blocks_receipts_of_twelve_mebibytes_are_taken() {
+    let items = vec![large_receipt(1 << 20); 12];
+    let receipts = EthMessage::Receipts {
+        request_id: 1,
+        last_block_incomplete: false,
+        blocks: vec![Receipts { items }],
+    };
+    let (mut a, mut b) = pair_speaking(&[69]).await;
+    let sent = Message::Eth(receipts.clone());
+    assert_eq!(carry(a.write(&sent), &mut b).await.unwrap(), sent);
+}
+
+/// A receipt with one log of so many bytes, in the form of eth/69.
+fn large_receipt(bytes: usize) -> Bytes {
+    let log = Log::new_unchecked(Address::ZERO, Vec::new(), vec![7; bytes].into());
+    let fields: [&dyn Encodable; 4] = [&2_u8, &1_u8, &21_000_u64, &vec![log]];
+    let mut receipt = Vec::new();
+    alloy_rlp::encode_list::<_, dyn Encodable>(&fields, &mut receipt);
+    receipt.into()
+}
+
+async fn expect_refused(id: u8, data: &[u8]) {
+    let (mut a, mut b) = pair_speaking(&[69]).await;
+    let refused = carry(a.write_raw(id, data), &mut b).await.unwrap_err();
+    assert!(matches!(refused, ConnectionError::Snappy(snappy::SnappyError::Length { .. })));
+}
+
+/// Both ends of a connection on which both speak these versions of eth.
+async fn pair_speaking(versions: &[u8]) -> (Connection<DuplexStream>, Connection<DuplexStream>) {
     let (a, b) = duplex(1 << 20);
-    let (dialler, listener) = (Side::speaking(&[69]), Side::speaking(&[69]));
+    let (dialler, listener) = (Side::speaking(versions), Side::speaking(versions));
     let timeouts = Timeouts::default();
     let (a, b) = tokio::join!(
         Connection::initiate(a, listener.hello.id, &dialler.secret, &dialler.hello, &timeouts),
         Connection::accept(b, &listener.secret, &listener.hello, &timeouts),
     );
-    let (mut a, mut b) = (a.unwrap(), b.unwrap());
-    let data = vec![0; eth::MAX_MESSAGE_BYTES + 1];
-    let refused = carry(a.write_raw(eth::id::TRANSACTIONS, &data), &mut b).await.unwrap_err();
-    assert!(matches!(refused, ConnectionError::Snappy(snappy::SnappyError::Length { .. })));
+    (a.unwrap(), b.unwrap())
 }
 
 #[tokio::test]

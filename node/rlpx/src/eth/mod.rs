@@ -25,6 +25,9 @@ pub use status::{Status, StatusChain};
 
 /// The largest eth message, uncompressed: what geth and reth accept.
 pub const MAX_MESSAGE_BYTES: usize = 10 << 20;
+/// The largest `Receipts`, uncompressed: before eth/70 a block's travel whole, and geth sends more than
+/// it would accept. RLPx itself allows no message beyond 16 MiB.
+pub const MAX_RECEIPTS_MESSAGE_BYTES: usize = 16 << 20;
 /// Most headers, bodies or blocks' receipts in one message, asked for or answered.
 pub const MAX_ITEMS: usize = 1024;
 /// The versions that this crate speaks, best first.
