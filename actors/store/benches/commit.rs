@@ -60,7 +60,7 @@ fn main() {
 fn run(profile: Profile, blocks: &[Block], batch_bytes: usize) {
     let dir = TempDir::new().unwrap();
     let genesis = Arc::new(genesis_header());
-    let store = Disk::open(dir.path(), &genesis, 1).unwrap();
+    let store = Disk::open(dir.path(), &genesis, 1, None).unwrap();
     let bytes: usize = blocks.iter().map(|block| block_rlp(&block.header, &block.body).len()).sum();
     let (io, rss, began) = (io_bytes(), rss_bytes(), Instant::now());
     let mut commits = 0;
@@ -75,7 +75,7 @@ fn run(profile: Profile, blocks: &[Block], batch_bytes: usize) {
     let walk = walk(&store, blocks);
     let stats = store.stats().unwrap();
     drop(store);
-    let store = Disk::open(dir.path(), &genesis, 1).unwrap();
+    let store = Disk::open(dir.path(), &genesis, 1, None).unwrap();
     let walk_cold = self::walk(&store, blocks);
     let per_byte = |written: u64| written as f64 / bytes as f64;
     println!(

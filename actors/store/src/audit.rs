@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use alloy_primitives::{B256, BlockNumber};
-use moorline_messages::{BlockNumHash, SealedHeader, Span, StoreError, StoreStatus};
+use moorline_messages::{BlockNumHash, Receipts, SealedHeader, Span, StoreError, StoreStatus};
+use moorline_rules::{ReceiptsMismatch, consensus_receipt, receipts_root};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -11,7 +12,7 @@ use crate::{
     group::{Group, Known},
     index::Index,
     keys,
-    ledger::{Ledger, RecordKind, RecordLog, Records},
+    ledger::{Ledger, RecordKind, RecordLog, Records, has_no_receipts},
 };
 
 /// Most faults that a report lists; the rest is counted.
@@ -28,13 +29,17 @@ pub struct StoreStats {
     pub headers: u64,
     /// Bodies, canonical or not.
     pub bodies: u64,
+    /// Whether receipts are kept of every canonical block.
+    pub keeps_receipts: bool,
+    /// Blocks whose receipts are stored, canonical or not; blocks that have none are not among them.
+    pub receipts: u64,
     /// Blocks from `earliest` to the tip.
     pub canonical: u64,
     /// Downloads that did not connect yet.
     pub spans: Vec<Span>,
-    /// Length of each file of headers and bodies, in bytes, by its number.
+    /// Length of each file of headers, bodies and receipts, in bytes, by its number.
     pub block_files: BTreeMap<u32, u64>,
-    /// Length of all files of headers and bodies, in bytes.
+    /// Length of all these files, in bytes.
     pub blocks_bytes: u64,
     /// What sled takes up on disk, in bytes.
     pub index_bytes: u64,
@@ -50,11 +55,13 @@ pub struct CheckProgress {
 }
 
 /// What a check found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CheckReport {
     /// Canonical blocks that were read back, genesis aside.
     pub blocks: u64,
-    /// Headers and bodies that were looked for, canonical or not.
+    /// Canonical blocks whose receipts were read back; blocks that have none are not among them.
+    pub receipts: u64,
+    /// Headers, bodies and blocks' receipts that were looked for, canonical or not.
     pub pointers: u64,
     /// Faults found.
     pub fault_count: u64,
@@ -110,10 +117,16 @@ pub enum Fault {
     /// The body does not match the header.
     #[error("{0}")]
     Body(String),
+    /// The receipts are missing.
+    #[error("the receipts are missing")]
+    NoReceipts,
+    /// The receipts do not match the header.
+    #[error("{0}")]
+    Receipts(String),
     /// Something cannot be read back: a checksum is wrong, a file too short.
     #[error("{0}")]
     Unreadable(String),
-    /// The header or the body is said to lie where no record of its kind lies.
+    /// Something is said to lie where no record of its kind lies.
     #[error("the index points to a record that is not there")]
     Pointer,
 }
@@ -123,12 +136,13 @@ pub(crate) fn stats<I: Index, L: RecordLog>(
     block_files: BTreeMap<u32, u64>,
     index_bytes: u64,
 ) -> Result<StoreStats, StoreError> {
-    let StoreStatus { tip, earliest, .. } = ledger.status()?;
-    let (mut headers, mut bodies) = (0_u64, 0_u64);
+    let StoreStatus { tip, earliest, keeps_receipts, .. } = ledger.status()?;
+    let (mut headers, mut bodies, mut receipts) = (0_u64, 0_u64, 0_u64);
     for_each_group(ledger, |_, group| {
         for known in group?.blocks() {
             headers = headers.saturating_add(u64::from(known.header.is_some()));
             bodies = bodies.saturating_add(u64::from(known.body.is_some()));
+            receipts = receipts.saturating_add(u64::from(known.receipts.is_some()));
         }
         Ok(())
     })?;
@@ -137,6 +151,8 @@ pub(crate) fn stats<I: Index, L: RecordLog>(
         earliest,
         headers,
         bodies,
+        keeps_receipts,
+        receipts,
         canonical: tip.number.saturating_add(1).saturating_sub(earliest),
         spans: ledger.load()?.spans,
         blocks_bytes: block_files.values().copied().fold(0, u64::saturating_add),
@@ -164,7 +180,7 @@ pub(crate) fn check<I: Index, L: RecordLog>(
     progress: &mut dyn FnMut(CheckProgress),
 ) -> Result<CheckReport, StoreError> {
     let (tip, earliest) = (ledger.index.tip()?, ledger.index.earliest()?.max(1));
-    let mut report = CheckReport { blocks: 0, pointers: 0, fault_count: 0, faults: Vec::new() };
+    let mut report = CheckReport::default();
     check_records(ledger, tip, &mut report)?;
     let total = tip.number.saturating_add(1).saturating_sub(earliest);
     let mut records = Records::new(&ledger.log);
@@ -193,8 +209,11 @@ fn check_height<I: Index, L: RecordLog>(
         Err(error) => report.add(nameless, unreadable(error)),
         Ok(None) => report.add(nameless, Fault::Gap),
         Ok(Some(known)) => {
-            if let Err(fault) = check_block(ledger, records, &known, below) {
-                report.add(known.at, fault);
+            match check_block(ledger, records, &known, below) {
+                Ok(has_receipts) => {
+                    report.receipts = report.receipts.saturating_add(u64::from(has_receipts));
+                }
+                Err(fault) => report.add(known.at, fault),
             }
             return Some(known.at.hash);
         }
@@ -218,12 +237,13 @@ fn check_header<L: RecordLog>(
     }
 }
 
+/// Whether receipts of it are stored; they are then its own.
 fn check_block<I: Index, L: RecordLog>(
     ledger: &Ledger<I, L>,
     records: &mut Records<'_, L>,
     known: &Known,
     below: Option<B256>,
-) -> Result<(), Fault> {
+) -> Result<bool, Fault> {
     let header = check_header(records, known)?;
     if below.is_some_and(|below| below != header.parent_hash) {
         return Err(Fault::Link(header.parent_hash));
@@ -232,7 +252,26 @@ fn check_block<I: Index, L: RecordLog>(
         return Err(Fault::Number);
     }
     let body = records.body(known).map_err(unreadable)?.ok_or(Fault::NoBody)?;
-    moorline_rules::body_matches(&header, &body).map_err(|error| Fault::Body(error.to_string()))
+    moorline_rules::body_matches(&header, &body).map_err(|error| Fault::Body(error.to_string()))?;
+    if !ledger.index.keeps_receipts().map_err(unreadable)? {
+        return Ok(false);
+    }
+    match records.receipts(known).map_err(unreadable)? {
+        Some(receipts) => check_receipts(&header, &receipts)
+            .map(|()| true)
+            .map_err(|error| Fault::Receipts(error.to_string())),
+        None if has_no_receipts(&header) => Ok(false),
+        None => Err(Fault::NoReceipts),
+    }
+}
+
+fn check_receipts(header: &SealedHeader, receipts: &Receipts) -> Result<(), ReceiptsMismatch> {
+    let encoded = receipts.items.iter().enumerate().map(|(position, receipt)| {
+        consensus_receipt(receipt).map_err(|_| ReceiptsMismatch::Malformed(position))
+    });
+    let (found, expected) =
+        (receipts_root(&encoded.collect::<Result<Vec<_>, _>>()?), header.receipts_root);
+    if found == expected { Ok(()) } else { Err(ReceiptsMismatch::Root { found, expected }) }
 }
 
 /// Every pointer must lead to a record of its kind, and what is not canonical must read back: what is
@@ -264,15 +303,15 @@ fn check_records<I: Index, L: RecordLog>(
     })
 }
 
-/// Whether both records are where they are said to be.
+/// Whether its records are where they are said to be.
 fn check_pointers<I: Index, L: RecordLog>(
     ledger: &Ledger<I, L>,
     known: &Known,
     report: &mut CheckReport,
 ) -> bool {
     let mut is_whole = true;
-    for (pointer, kind) in [(known.header, RecordKind::Header), (known.body, RecordKind::Body)] {
-        let Some(pointer) = pointer else { continue };
+    for kind in [RecordKind::Header, RecordKind::Body, RecordKind::Receipts] {
+        let Some(pointer) = known.record(kind) else { continue };
         report.pointers = report.pointers.saturating_add(1);
         if !ledger.log.reaches(pointer, kind) {
             report.add(known.at, Fault::Pointer);
@@ -294,6 +333,9 @@ fn check_stray<L: RecordLog>(
         report.add(known.at, fault);
     }
     if let Err(error) = records.body(known) {
+        report.add(known.at, unreadable(error));
+    }
+    if let Err(error) = records.receipts(known) {
         report.add(known.at, unreadable(error));
     }
 }

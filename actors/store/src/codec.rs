@@ -1,16 +1,21 @@
-//! Headers and bodies as they lie on disk: snappy-framed RLP, the payloads of an era1 file's
-//! `CompressedHeader` and `CompressedBody` records. A body is `[transactions, ommers, withdrawals?]`.
+//! Headers, bodies and receipts as they lie on disk: snappy-framed RLP, the payloads of an era1 file's
+//! `CompressedHeader` and `CompressedBody` records and of an ere file's `CompressedSlimReceipts`. A body is
+//! `[transactions, ommers, withdrawals?]`, a block's receipts are `[[type, status, gas, logs], ...]`.
 
 use std::io::{self, Read, Write};
 
 use alloy_consensus::Header as BlockHeader;
 use alloy_primitives::Bytes;
 use alloy_rlp::{Decodable, Encodable, Header};
-use moorline_messages::{BlockNumHash, Body, SealedHeader, StoreError};
+use moorline_messages::{BlockNumHash, Body, Receipts, SealedHeader, StoreError};
 use snap::{read::FrameDecoder, write::FrameEncoder};
 
 /// Most bytes of RLP in one body. EIP-7934 allows a block 8 MiB; older blocks never came near it.
 pub(crate) const BODY_BYTES_MAX: usize = 64 << 20;
+
+/// Most bytes of RLP in one block's receipts. Each byte of a log costs 8 gas (Yellow Paper, appendix G), so
+/// they come of 500 million gas or more.
+pub(crate) const RECEIPTS_BYTES_MAX: usize = 64 << 20;
 
 /// Most bytes of RLP in one header. No header of a live chain comes near this.
 pub(crate) const HEADER_BYTES_MAX: usize = 4 << 10;
@@ -67,6 +72,28 @@ impl Packer {
         self.pack(&rlp)
     }
 
+    pub(crate) fn receipts(
+        &mut self,
+        at: BlockNumHash,
+        receipts: &Receipts,
+    ) -> Result<&[u8], StoreError> {
+        let rejected =
+            |why: String| StoreError::Rejected(format!("the receipts of block {at} {why}"));
+        if let Some(position) = receipts.items.iter().position(|receipt| !is_receipt(receipt)) {
+            return Err(rejected(format!("have a malformed one at position {position}")));
+        }
+        let payload_length = receipts.items.iter().map(|receipt| receipt.len()).sum();
+        let header = Header { list: true, payload_length };
+        if header.length_with_payload() > RECEIPTS_BYTES_MAX {
+            let len = header.length_with_payload();
+            return Err(rejected(format!("are {len} bytes, over {RECEIPTS_BYTES_MAX}")));
+        }
+        let mut rlp = Vec::with_capacity(header.length_with_payload());
+        header.encode(&mut rlp);
+        receipts.items.iter().for_each(|receipt| rlp.extend_from_slice(receipt));
+        self.pack(&rlp)
+    }
+
     fn pack(&mut self, rlp: &[u8]) -> Result<&[u8], StoreError> {
         let packed = self.encoder.get_mut();
         packed.clear();
@@ -107,6 +134,11 @@ impl Unpacker {
     pub(crate) fn body(&mut self, packed: Vec<u8>) -> Result<Body, String> {
         let rlp = self.unpack(packed, BODY_BYTES_MAX)?;
         from_rlp(&rlp.into()).map_err(|error| error.to_string())
+    }
+
+    pub(crate) fn receipts(&mut self, packed: Vec<u8>) -> Result<Receipts, String> {
+        let rlp = Bytes::from(self.unpack(packed, RECEIPTS_BYTES_MAX)?);
+        receipts_from_rlp(&rlp).map_err(|error| error.to_string())
     }
 
     fn unpack(&mut self, packed: Vec<u8>, bytes_max: usize) -> Result<Vec<u8>, String> {
@@ -175,6 +207,14 @@ fn is_one_list(bytes: &[u8]) -> bool {
     Header::decode(&mut rest).is_ok_and(|header| header.list && header.payload_length == rest.len())
 }
 
+/// Whether the bytes are one list of four items, as eth/69 has receipts (EIP-7642).
+fn is_receipt(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    let Ok(mut fields) = Header::decode_bytes(&mut rest, true) else { return false };
+    let has_four = (0..4).all(|_| take_item(&mut fields).is_ok());
+    has_four && fields.is_empty() && rest.is_empty()
+}
+
 fn from_rlp(rlp: &Bytes) -> alloy_rlp::Result<Body> {
     let mut rest: &[u8] = rlp;
     let mut fields = Header::decode_bytes(&mut rest, true)?;
@@ -189,6 +229,20 @@ fn from_rlp(rlp: &Bytes) -> alloy_rlp::Result<Body> {
         return Err(alloy_rlp::Error::UnexpectedLength);
     }
     Ok(Body { transactions, ommers, withdrawals })
+}
+
+fn receipts_from_rlp(rlp: &Bytes) -> alloy_rlp::Result<Receipts> {
+    let mut rest: &[u8] = rlp;
+    let mut list = Header::decode_bytes(&mut rest, true)?;
+    let mut items = Vec::new();
+    while !list.is_empty() {
+        let receipt = take_item(&mut list)?;
+        if !is_receipt(receipt) {
+            return Err(alloy_rlp::Error::Custom("a receipt is not a list of four"));
+        }
+        items.push(rlp.slice_ref(receipt));
+    }
+    if rest.is_empty() { Ok(Receipts { items }) } else { Err(alloy_rlp::Error::UnexpectedLength) }
 }
 
 /// The next item with its RLP header when it is a list, without when it is a string.

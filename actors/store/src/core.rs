@@ -31,7 +31,7 @@ pub(crate) struct Bounds {
 /// What the core is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Input {
-    /// A batch to write, and the most headers, bodies or names that it brings.
+    /// A batch to write, and the most headers, bodies, blocks' receipts or names that it brings.
     Write { ticket: Ticket, weight_bytes: usize, blocks: usize },
     /// A read by an actor.
     Read { ticket: Ticket },

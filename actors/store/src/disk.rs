@@ -4,12 +4,11 @@
 //! lock                 locked while the store is open
 //! tip.json             what the index knew last, so that one that comes back empty or older is noticed
 //! index/               sled
-//! blocks-000001.e2s    headers and bodies
+//! blocks-000001.e2s    headers, bodies and receipts
 //! ```
 
 use std::{
     any::Any,
-    cmp::Ordering,
     fs::{self, File, OpenOptions, TryLockError},
     io,
     os::unix::fs::FileExt,
@@ -99,6 +98,7 @@ impl SideFile {
 pub struct Disk {
     ledger: Ledger<SledIndex, RecordFiles>,
     dir: PathBuf,
+    keeps_receipts: bool,
     /// Held by the commit at hand, so that it notes what was synced and not what comes next.
     side_file: Mutex<SideFile>,
     /// Held until everything above is closed.
@@ -108,9 +108,18 @@ pub struct Disk {
 impl Disk {
     /// Opens the store in a directory, or founds one there with the genesis block alone.
     ///
+    /// Whether receipts are kept is decided when a store is founded. `receipts` asks for that; `None` goes by
+    /// what is there, and founds a store that keeps none.
+    ///
     /// # Errors
-    /// The directory is in use, foreign, damaged, written by a newer version or out of reach.
-    pub fn open(dir: &Path, genesis: &Arc<SealedHeader>, chain_id: u64) -> Result<Self, OpenError> {
+    /// The directory is in use, foreign, founded with another choice of `receipts`, damaged, written by a
+    /// newer version or out of reach.
+    pub fn open(
+        dir: &Path,
+        genesis: &Arc<SealedHeader>,
+        chain_id: u64,
+        receipts: Option<bool>,
+    ) -> Result<Self, OpenError> {
         let failed =
             |doing| move |error: io::Error| OpenError::of_io(dir.to_owned(), doing, &error);
         let failed_store = |error| OpenError::of_store(dir.to_owned(), error);
@@ -124,22 +133,25 @@ impl Disk {
         let db = open_sled(dir, &index_dir)?;
         let index = SledIndex::new(db, &index_dir).map_err(failed("open the index"))?;
         let founded = index.get(keys::META_SCHEMA).map_err(failed_store)?;
-        if let Some(schema) = &founded {
-            check_schema(dir, schema)?;
-        }
+        let found_receipts =
+            founded.as_deref().map(|schema| check_schema(dir, schema)).transpose()?;
         let end = log_end(&index).map_err(failed_store)?;
-        if founded.is_some() {
+        if let Some(keeps_receipts) = found_receipts {
             check_side_file(dir, &index, end)?;
             check_identity(dir, &index, genesis, chain_id)?;
+            if receipts.is_some_and(|asked| asked != keeps_receipts) {
+                return Err(OpenError::OtherReceipts { dir: dir.to_owned(), keeps_receipts });
+            }
         } else {
             check_unfounded(dir, genesis)?;
         }
         let log = RecordFiles::open(dir, end, FILE_BYTES_MAX).map_err(failed_store)?;
         let side_file = Mutex::new(SideFile::open(dir).map_err(failed("open tip.json"))?);
-        let dir_path = dir.to_owned();
-        let disk = Self { ledger: Ledger::new(index, log), dir: dir_path, side_file, _lock: lock };
-        if founded.is_none() {
-            disk.ledger.found(genesis, chain_id).map_err(failed_store)?;
+        let keeps_receipts = found_receipts.or(receipts).unwrap_or(false);
+        let (ledger, dir_path) = (Ledger::new(index, log), dir.to_owned());
+        let disk = Self { ledger, dir: dir_path, keeps_receipts, side_file, _lock: lock };
+        if found_receipts.is_none() {
+            disk.ledger.found(genesis, chain_id, keeps_receipts).map_err(failed_store)?;
         }
         // a process that was killed may have left the index unsynced, and tip.json is never ahead of it
         disk.ledger.index.sync().map_err(failed_store)?;
@@ -153,6 +165,11 @@ impl Disk {
         &self.dir
     }
 
+    /// Whether it was founded to keep receipts: then no block becomes canonical without them.
+    pub const fn keeps_receipts(&self) -> bool {
+        self.keeps_receipts
+    }
+
     /// Counts what is there. Reads the whole index.
     ///
     /// # Errors
@@ -163,7 +180,7 @@ impl Disk {
     }
 
     /// Reads every canonical block back, genesis included, and checks it: links, hashes, checksums and
-    /// roots; of every other block, the header's hash and the body's checksum. `progress` is called after
+    /// roots; of every other block, the header's hash and the other records' checksums. `progress` is called after
     /// each canonical block.
     ///
     /// # Errors
@@ -372,14 +389,17 @@ fn log_end(index: &SledIndex) -> Result<LogEnd, StoreError> {
     entry.map_or(Ok(LogEnd::default()), |entry| keys::get_log_end(&entry))
 }
 
-fn check_schema(dir: &Path, schema: &[u8]) -> Result<(), OpenError> {
-    let found = keys::Fields::new("the schema", schema).u32();
-    let found = found.map_err(|error| OpenError::of_store(dir.to_owned(), error))?;
-    let (dir, known) = (dir.to_owned(), keys::SCHEMA);
-    match found.cmp(&known) {
-        Ordering::Less => Err(OpenError::OlderSchema { dir, found, known }),
-        Ordering::Equal => Ok(()),
-        Ordering::Greater => Err(OpenError::NewerSchema { dir, found, known }),
+/// Whether receipts are kept, which the layout says.
+fn check_schema(dir: &Path, schema: &[u8]) -> Result<bool, OpenError> {
+    let found = keys::get_schema(schema);
+    let dir = dir.to_owned();
+    match found.map_err(|error| OpenError::of_store(dir.clone(), error))? {
+        keys::SCHEMA => Ok(false),
+        keys::SCHEMA_WITH_RECEIPTS => Ok(true),
+        found if found < keys::SCHEMA => {
+            Err(OpenError::OlderSchema { dir, found, known: keys::SCHEMA })
+        }
+        found => Err(OpenError::NewerSchema { dir, found, known: keys::SCHEMA_WITH_RECEIPTS }),
     }
 }
 

@@ -1,22 +1,49 @@
-//! What the index knows of the blocks at sixteen neighbouring heights, in two entries: what they are
-//! and where their headers lie, and where their bodies lie. Bodies come later, and a body's place is all
-//! that is written then.
+//! What the index knows of the blocks at sixteen neighbouring heights, in three entries: what they are
+//! and where their headers lie, where their bodies lie, and where their receipts lie. Bodies and receipts
+//! come later, and their places are all that is written then.
 
 use alloy_primitives::{B256, BlockNumber};
 use moorline_messages::{BlockNumHash, StoreError};
 
-use crate::keys::{self, Bytestring, Fields, Pointer};
+use crate::{
+    keys::{self, Bytestring, Fields, Pointer},
+    ledger::RecordKind,
+};
 
 /// The low half of a block's first byte: its height above the group's first.
 const HEIGHT: u8 = 0x0f;
 const HAS_HEADER: u8 = 0x10;
 
-/// A block of which the header, the body or both are stored.
+/// A block of which something is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Known {
     pub(crate) at: BlockNumHash,
     pub(crate) header: Option<Pointer>,
     pub(crate) body: Option<Pointer>,
+    pub(crate) receipts: Option<Pointer>,
+}
+
+impl Known {
+    const fn new(at: BlockNumHash, header: Option<Pointer>) -> Self {
+        Self { at, header, body: None, receipts: None }
+    }
+
+    /// Where its record of a kind lies.
+    pub(crate) const fn record(&self, kind: RecordKind) -> Option<Pointer> {
+        match kind {
+            RecordKind::Header => self.header,
+            RecordKind::Body => self.body,
+            RecordKind::Receipts => self.receipts,
+        }
+    }
+
+    pub(crate) const fn record_mut(&mut self, kind: RecordKind) -> &mut Option<Pointer> {
+        match kind {
+            RecordKind::Header => &mut self.header,
+            RecordKind::Body => &mut self.body,
+            RecordKind::Receipts => &mut self.receipts,
+        }
+    }
 }
 
 /// The blocks known at the heights that share an entry, in the order in which they were stored.
@@ -31,6 +58,7 @@ impl Group {
         number: BlockNumber,
         blocks: Option<&[u8]>,
         bodies: Option<&[u8]>,
+        receipts: Option<&[u8]>,
     ) -> Result<Self, StoreError> {
         let (first, _) = keys::split(number);
         let mut group = Self { blocks: Vec::with_capacity(keys::HEIGHTS_IN_ENTRY) };
@@ -40,20 +68,32 @@ impl Group {
             let number = first.saturating_add(u64::from(byte & HEIGHT));
             let at = BlockNumHash { number, hash: fields.hash()? };
             let header = (byte & HAS_HEADER != 0).then(|| fields.pointer()).transpose()?;
-            group.blocks.push(Known { at, header, body: None });
+            group.blocks.push(Known::new(at, header));
         }
-        let mut fields = Fields::new("bodies", bodies.unwrap_or_default());
+        group.get_pointers(RecordKind::Body, first, bodies.unwrap_or_default())?;
+        group.get_pointers(RecordKind::Receipts, first, receipts.unwrap_or_default())?;
+        Ok(group)
+    }
+
+    /// The inverse of [`Self::put_pointers`].
+    fn get_pointers(
+        &mut self,
+        kind: RecordKind,
+        first: BlockNumber,
+        entry: &[u8],
+    ) -> Result<(), StoreError> {
+        let mut fields = Fields::new("bodies or receipts", entry);
         while !fields.is_empty() {
             let position = usize::from(fields.u16()?);
             let pointer = fields.pointer()?;
-            let Some(block) = group.blocks.get_mut(position) else {
+            let Some(block) = self.blocks.get_mut(position) else {
                 return Err(StoreError::Damaged(format!(
-                    "the index has a body without a block at the heights from {first}"
+                    "the index has a {kind} record without a block at the heights from {first}"
                 )));
             };
-            block.body = Some(pointer);
+            *block.record_mut(kind) = Some(pointer);
         }
-        Ok(group)
+        Ok(())
     }
 
     /// What the blocks are and where their headers lie.
@@ -70,11 +110,11 @@ impl Group {
         entry
     }
 
-    /// Where their bodies lie.
-    pub(crate) fn put_bodies(&self) -> Bytestring {
+    /// Where their bodies or receipts lie.
+    pub(crate) fn put_pointers(&self, kind: RecordKind) -> Bytestring {
         let mut entry = Bytestring::with_capacity(self.blocks.len().saturating_mul(8));
         for (position, block) in (0_u16..).zip(&self.blocks) {
-            if let Some(pointer) = block.body {
+            if let Some(pointer) = block.record(kind) {
                 entry.extend_from_slice(&position.to_be_bytes());
                 pointer.put(&mut entry);
             }
@@ -98,7 +138,7 @@ impl Group {
     pub(crate) fn entry(&mut self, at: BlockNumHash) -> &mut Known {
         let known = self.blocks.iter().position(|block| block.at == at);
         let place = known.unwrap_or_else(|| {
-            self.blocks.push(Known { at, header: None, body: None });
+            self.blocks.push(Known::new(at, None));
             self.blocks.len().saturating_sub(1)
         });
         #[expect(clippy::indexing_slicing, reason = "the place was just found or made")]

@@ -30,6 +30,12 @@ pub(crate) trait Lookup {
         })
     }
 
+    /// Whether the store was founded to keep receipts.
+    fn keeps_receipts(&self) -> Result<bool, StoreError> {
+        let schema = keys::get_schema(&self.meta(keys::META_SCHEMA)?)?;
+        Ok(schema == keys::SCHEMA_WITH_RECEIPTS)
+    }
+
     fn tip(&self) -> Result<BlockNumHash, StoreError> {
         keys::get_block("the tip", &self.meta(keys::META_TIP)?)
     }
@@ -42,7 +48,8 @@ pub(crate) trait Lookup {
     fn group(&self, number: BlockNumber) -> Result<Group, StoreError> {
         let blocks = self.get(&keys::blocks(number))?;
         let bodies = self.get(&keys::bodies(number))?;
-        Group::get(number, blocks.as_deref(), bodies.as_deref())
+        let receipts = self.get(&keys::receipts(number))?;
+        Group::get(number, blocks.as_deref(), bodies.as_deref(), receipts.as_deref())
     }
 
     fn known(&self, at: BlockNumHash) -> Result<Option<Known>, StoreError> {

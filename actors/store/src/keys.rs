@@ -7,8 +7,13 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) type Bytestring = Vec<u8>;
 
-/// The layout described here. A change that older code cannot read raises it.
+/// The layout described here, in a store that keeps no receipts. A change that older code cannot read raises
+/// it.
 pub(crate) const SCHEMA: u32 = 2;
+
+/// The layout of a store that keeps receipts. It says so by this number alone: code that knows no receipts
+/// refuses it, and there is no second entry that could say otherwise.
+pub(crate) const SCHEMA_WITH_RECEIPTS: u32 = 3;
 
 /// Heights that share an entry. Neighbours arrive together, and sled writes and keeps in memory less for
 /// one long entry than for many short ones.
@@ -26,6 +31,8 @@ pub(crate) const META_LOG_END: &[u8] = b"mlog-end";
 pub(crate) const BLOCKS: u8 = b'b';
 /// `d` sixteen heights -> where the bodies of those blocks lie.
 pub(crate) const BODIES: u8 = b'd';
+/// `r` sixteen heights -> where the receipts of those blocks lie.
+pub(crate) const RECEIPTS: u8 = b'r';
 /// `n` first eight bytes of a hash -> the heights of the blocks whose hash begins so.
 pub(crate) const NUMBERS: u8 = b'n';
 /// `c` sixteen heights -> which of the blocks known there are canonical ([`Places`]).
@@ -55,6 +62,10 @@ pub(crate) fn blocks(number: BlockNumber) -> Bytestring {
 
 pub(crate) fn bodies(number: BlockNumber) -> Bytestring {
     key(BODIES, &[&split(number).0.to_be_bytes()])
+}
+
+pub(crate) fn receipts(number: BlockNumber) -> Bytestring {
+    key(RECEIPTS, &[&split(number).0.to_be_bytes()])
 }
 
 pub(crate) fn numbers(hash: B256) -> Bytestring {
@@ -128,6 +139,11 @@ pub(crate) struct LogEnd {
 /// For each of the heights that share an entry, which of the blocks known there is canonical: 1 for the
 /// first that was stored, zero for none.
 pub(crate) type Places = [u8; HEIGHTS_IN_ENTRY];
+
+pub(crate) fn put_schema(keeps_receipts: bool) -> Bytestring {
+    let schema = if keeps_receipts { SCHEMA_WITH_RECEIPTS } else { SCHEMA };
+    schema.to_be_bytes().to_vec()
+}
 
 pub(crate) fn put_log_end(end: LogEnd) -> Bytestring {
     [&end.file.to_be_bytes()[..], &end.offset.to_be_bytes()].concat()
@@ -220,6 +236,12 @@ impl<'a> Fields<'a> {
     pub(crate) fn done<T>(self, value: T) -> Result<T, StoreError> {
         if self.rest.is_empty() { Ok(value) } else { Err(self.damaged()) }
     }
+}
+
+pub(crate) fn get_schema(entry: &[u8]) -> Result<u32, StoreError> {
+    let mut fields = Fields::new("the layout", entry);
+    let value = fields.u32()?;
+    fields.done(value)
 }
 
 pub(crate) fn get_u64(what: &'static str, entry: &[u8]) -> Result<u64, StoreError> {

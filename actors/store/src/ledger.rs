@@ -7,10 +7,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
 };
 
+use alloy_consensus::constants::EMPTY_RECEIPTS;
 use alloy_primitives::{B256, BlockNumber, Bytes};
 use moorline_messages::{
-    Block, BlockNumHash, Body, Forkchoice, FoundBlock, HashOrNumber, SealedHeader, StoreAnswer,
-    StoreBatch, StoreError, StoreQuery, StoreStatus, StoredBlock, StoredState, Weigh,
+    Block, BlockNumHash, Body, Forkchoice, FoundBlock, HashOrNumber, Receipts, SealedHeader,
+    StoreAnswer, StoreBatch, StoreError, StoreQuery, StoreStatus, StoredBlock, StoredState, Weigh,
 };
 
 use crate::{
@@ -27,6 +28,7 @@ use crate::{
 pub(crate) enum RecordKind {
     Header,
     Body,
+    Receipts,
 }
 
 impl fmt::Display for RecordKind {
@@ -34,11 +36,12 @@ impl fmt::Display for RecordKind {
         f.write_str(match self {
             Self::Header => "header",
             Self::Body => "body",
+            Self::Receipts => "receipts",
         })
     }
 }
 
-/// Where packed headers and bodies go. One commit at a time writes.
+/// Where packed headers, bodies and receipts go. One commit at a time writes.
 pub(crate) trait RecordLog: Send + Sync {
     /// How far it has been appended to.
     fn end(&self) -> LogEnd;
@@ -98,6 +101,28 @@ impl<'a, L: RecordLog> Records<'a, L> {
         let body = self.unpacker.body(packed);
         body.map(Some).map_err(|why| unreadable(RecordKind::Body, known.at, &why))
     }
+
+    /// The receipts as stored.
+    pub(crate) fn receipts(&mut self, known: &Known) -> Result<Option<Receipts>, StoreError> {
+        let Some(pointer) = known.receipts else { return Ok(None) };
+        let packed = self.log.read(pointer, RecordKind::Receipts)?;
+        let receipts = self.unpacker.receipts(packed);
+        receipts.map(Some).map_err(|why| unreadable(RecordKind::Receipts, known.at, &why))
+    }
+
+    /// The receipts as stored, or an empty list where the header says that there are none.
+    fn receipts_or_empty(&mut self, known: &Known) -> Result<Option<Receipts>, StoreError> {
+        if known.receipts.is_some() {
+            return self.receipts(known);
+        }
+        let header = self.header(known)?;
+        Ok(header.filter(|header| has_no_receipts(header)).map(|_| Receipts::default()))
+    }
+}
+
+/// Whether a block has no receipts, so that there is nothing to store of them.
+pub(crate) fn has_no_receipts(header: &SealedHeader) -> bool {
+    header.receipts_root == EMPTY_RECEIPTS
 }
 
 fn unreadable(kind: RecordKind, at: BlockNumHash, why: &str) -> StoreError {
@@ -122,11 +147,16 @@ impl<I: Index, L: RecordLog> Ledger<I, L> {
         Self { index, log, view: RwLock::new(()), committing: Mutex::new(Packer::new()) }
     }
 
-    /// Writes the genesis block and the chain's identity into an empty index.
-    pub(crate) fn found(&self, genesis: &SealedHeader, chain_id: u64) -> Result<(), StoreError> {
+    /// Writes the genesis block and what the store is into an empty index.
+    pub(crate) fn found(
+        &self,
+        genesis: &SealedHeader,
+        chain_id: u64,
+        keeps_receipts: bool,
+    ) -> Result<(), StoreError> {
         let mut packer = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut stage = Stage::new(&self.index, &self.log, &mut packer);
-        stage.found(&Arc::new(genesis.clone()), chain_id)?;
+        stage.found(&Arc::new(genesis.clone()), chain_id, keeps_receipts)?;
         self.write(LogEnd::default(), stage.finish())
     }
 
@@ -202,7 +232,8 @@ impl<I: Index, L: RecordLog> Ledger<I, L> {
         let Some(tip) = header.flatten() else {
             return Err(StoreError::Damaged(format!("the header of the tip {tip} is missing")));
         };
-        Ok(StoredState { tip, forkchoice, spans })
+        let keeps_receipts = self.index.keeps_receipts()?;
+        Ok(StoredState { tip, forkchoice, keeps_receipts, spans })
     }
 
     pub(crate) fn status(&self) -> Result<StoreStatus, StoreError> {
@@ -215,6 +246,7 @@ impl<I: Index, L: RecordLog> Ledger<I, L> {
             earliest: self.index.earliest()?,
             tip: self.index.tip()?,
             forkchoice: self.forkchoice()?,
+            keeps_receipts: self.index.keeps_receipts()?,
         })
     }
 
@@ -277,6 +309,9 @@ impl<I: Index, L: RecordLog> Ledger<I, L> {
             StoreQuery::PayloadBodies { blocks, budget_bytes } => {
                 self.payload_bodies(blocks, *budget_bytes).map(StoreAnswer::PayloadBodies)
             }
+            StoreQuery::Receipts { hashes, budget_bytes } => {
+                self.receipts(hashes, *budget_bytes).map(StoreAnswer::Receipts)
+            }
             StoreQuery::Block { block } => {
                 Ok(StoreAnswer::Block(self.block(*block)?.map(Box::new)))
             }
@@ -338,9 +373,27 @@ impl<I: Index, L: RecordLog> Ledger<I, L> {
     }
 
     fn bodies(&self, hashes: &[B256], budget_bytes: usize) -> Result<Vec<Body>, StoreError> {
-        let most = usize::try_from(READ_ITEMS_MAX).unwrap_or(usize::MAX);
         let mut records = Records::new(&self.log);
-        let mut bodies = Vec::new();
+        self.gather(hashes, budget_bytes, |known| records.body(known))
+    }
+
+    fn receipts(&self, hashes: &[B256], budget_bytes: usize) -> Result<Vec<Receipts>, StoreError> {
+        if !self.index.keeps_receipts()? {
+            return Ok(Vec::new());
+        }
+        let mut records = Records::new(&self.log);
+        self.gather(hashes, budget_bytes, |known| records.receipts_or_empty(known))
+    }
+
+    /// Something of canonical blocks, up to the first that is missing or lacks it.
+    fn gather<T: Weigh>(
+        &self,
+        hashes: &[B256],
+        budget_bytes: usize,
+        mut read: impl FnMut(&Known) -> Result<Option<T>, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let most = usize::try_from(READ_ITEMS_MAX).unwrap_or(usize::MAX);
+        let mut gathered = Vec::new();
         let mut gathered_bytes = 0_usize;
         for hash in hashes.iter().take(most) {
             if gathered_bytes >= budget_bytes {
@@ -355,11 +408,11 @@ impl<I: Index, L: RecordLog> Ledger<I, L> {
                 }
                 known
             };
-            let Some(body) = records.body(&known)? else { break };
-            gathered_bytes = gathered_bytes.saturating_add(body.weight_bytes());
-            bodies.push(body);
+            let Some(item) = read(&known)? else { break };
+            gathered_bytes = gathered_bytes.saturating_add(item.weight_bytes());
+            gathered.push(item);
         }
-        Ok(bodies)
+        Ok(gathered)
     }
 
     fn block(&self, block: HashOrNumber) -> Result<Option<StoredBlock>, StoreError> {
@@ -384,7 +437,11 @@ fn found_block<L: RecordLog>(
     known: &Known,
 ) -> Result<Option<FoundBlock>, StoreError> {
     let header = records.header(known)?;
-    Ok(header.map(|header| FoundBlock { header, has_body: known.body.is_some() }))
+    Ok(header.map(|header| FoundBlock {
+        has_body: known.body.is_some(),
+        has_receipts: known.receipts.is_some() || has_no_receipts(&header),
+        header,
+    }))
 }
 
 /// How `GetBlockHeaders` goes from one height to the next.

@@ -1,8 +1,9 @@
 //! StoreActor: keep it.
 //!
 //! # Role
-//! Holds headers, bodies, the canonical chain, the spans of unfinished downloads and the last
-//! forkchoice, and says `Persisted` only for what a loss of power would not undo.
+//! Holds headers, bodies, receipts where it was founded to keep them, the canonical chain, the spans of
+//! unfinished downloads and the last forkchoice, and says `Persisted` only for what a loss of power would
+//! not undo.
 //!
 //! # Messages
 //! - in: [`StoreRequest`](moorline_messages::StoreRequest) from the tree and the downloader;
@@ -11,7 +12,7 @@
 //!   the request names.
 //!
 //! # How it is kept
-//! [`Disk`] puts headers and bodies into append-only e2store files, and what is small and is the truth
+//! [`Disk`] puts headers, bodies and receipts into append-only e2store files, and what is small and is the truth
 //! about what is stored into one sled tree that points into them, so that one batch is one atomic step.
 //! A commit appends records, syncs their file, applies the batch, flushes sled and syncs sled's file.
 //! [`Memory`] does the same with nothing behind it, for tests and simulation.
@@ -20,7 +21,7 @@
 //! - One commit runs at a time, across restarts too; requests that arrive meanwhile share the next one.
 //!   Reads never wait for the disk behind a commit, and see each batch whole or not at all.
 //! - A request keeps its place in the port until it is answered, so what waits is bounded by the port.
-//! - Canonical blocks are hash-linked and have header and body; from `earliest` to the tip none is
+//! - Canonical blocks are hash-linked and have header, body and, where they are kept, receipts; from `earliest` to the tip none is
 //!   missing. The tip changes in the batch that changes the canonical entries, which also drops the
 //!   spans that the tip has passed.
 //! - A block file may hold more than the index knows; it never holds less.

@@ -25,13 +25,29 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// A store that holds nothing but a genesis block.
+    /// A store that holds nothing but a genesis block, and keeps no receipts.
     ///
     /// # Errors
     /// The header is too big to be stored.
     pub fn new(genesis: &SealedHeader, chain_id: u64) -> Result<Self, StoreError> {
+        Self::found(genesis, chain_id, false)
+    }
+
+    /// A store that holds nothing but a genesis block, and keeps receipts.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn keeping_receipts(genesis: &SealedHeader, chain_id: u64) -> Result<Self, StoreError> {
+        Self::found(genesis, chain_id, true)
+    }
+
+    fn found(
+        genesis: &SealedHeader,
+        chain_id: u64,
+        keeps_receipts: bool,
+    ) -> Result<Self, StoreError> {
         let ledger = Ledger::new(MapIndex::default(), RecordList::default());
-        ledger.found(genesis, chain_id)?;
+        ledger.found(genesis, chain_id, keeps_receipts)?;
         Ok(Self { ledger })
     }
 
@@ -136,7 +152,7 @@ impl RecordLog for RecordList {
         let position = usize::try_from(pointer.offset()).ok();
         match position.and_then(|position| kept.get(position)) {
             Some((found, payload)) if *found == kind => Ok(payload.clone()),
-            _ => Err(StoreError::Damaged(format!("a {kind} is missing"))),
+            _ => Err(StoreError::Damaged(format!("a {kind} record is missing"))),
         }
     }
 

@@ -59,6 +59,17 @@ pub enum OpenError {
         /// Genesis hash asked for.
         expected: B256,
     },
+    /// It was founded to keep receipts, or to keep none, and the other is asked for.
+    #[error(
+        "{} was founded {} and stays so: choose another --datadir, or do not ask for the change",
+        .dir.display(), if *.keeps_receipts { "to keep receipts" } else { "without receipts" }
+    )]
+    OtherReceipts {
+        /// The store's directory.
+        dir: PathBuf,
+        /// Whether it keeps receipts.
+        keeps_receipts: bool,
+    },
     /// A later version wrote it.
     #[error(
         "{} was written by a newer version (its layout is {found}, this version knows {known}): \
@@ -75,7 +86,7 @@ pub enum OpenError {
     },
     /// An earlier version wrote it.
     #[error(
-        "{} was written by an older version (its layout is {found}, this version reads {known} alone): \
+        "{} was written by an older version (its layout is {found}, this version reads none below {known}): \
          choose another --datadir and sync again",
         .dir.display()
     )]
@@ -84,7 +95,7 @@ pub enum OpenError {
         dir: PathBuf,
         /// Layout found.
         found: u32,
-        /// The layout that is read and written.
+        /// Oldest layout that is read.
         known: u32,
     },
     /// What is there is not what was written.

@@ -1,7 +1,7 @@
 //! Append-only record files: e2store records, as in the era files that other clients read.
 //!
-//! A file begins with an empty `Version` record. Then come headers and bodies, each a record of its
-//! own: two bytes of type, four of length (little-endian), two reserved, then the payload.
+//! A file begins with an empty `Version` record. Then come headers, bodies and blocks' receipts, each a
+//! record of its own: two bytes of type, four of length (little-endian), two reserved, then the payload.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use alloy_rlp::Encodable;
 use moorline_messages::{SealedHeader, StoreError};
 
 use crate::{
-    codec::{BODY_BYTES_MAX, HEADER_BYTES_MAX, packed_bytes_max},
+    codec::{BODY_BYTES_MAX, HEADER_BYTES_MAX, RECEIPTS_BYTES_MAX, packed_bytes_max},
     index::{io_error, lasting},
     keys::{LogEnd, Pointer},
     ledger::{RecordKind, RecordLog},
@@ -40,11 +40,13 @@ const FIRST_READ_BYTES: usize = 1 << 10;
 /// e2store `Version`, without a payload: the first record of every file.
 const VERSION_RECORD: [u8; RECORD_HEADER_BYTES] = [0x65, 0x32, 0, 0, 0, 0, 0, 0];
 
-/// The types of era1 records.
+/// The types of era1 records, and `CompressedSlimReceipts` of the ere format, receipts without bloom
+/// (eth-clients/e2store-format-specs, types/0x0a00.md).
 const fn type_of(kind: RecordKind) -> [u8; 2] {
     match kind {
         RecordKind::Header => [0x03, 0x00],
         RecordKind::Body => [0x04, 0x00],
+        RecordKind::Receipts => [0x0a, 0x00],
     }
 }
 
@@ -53,6 +55,7 @@ const fn payload_bytes_max(kind: RecordKind) -> usize {
     match kind {
         RecordKind::Header => packed_bytes_max(HEADER_BYTES_MAX),
         RecordKind::Body => packed_bytes_max(BODY_BYTES_MAX),
+        RecordKind::Receipts => packed_bytes_max(RECEIPTS_BYTES_MAX),
     }
 }
 

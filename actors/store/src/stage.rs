@@ -6,13 +6,13 @@ use std::{
 };
 
 use alloy_primitives::{B256, BlockNumber};
-use moorline_messages::{BlockNumHash, Body, SealedHeader, Span, StoreBatch, StoreError};
+use moorline_messages::{BlockNumHash, Body, Receipts, SealedHeader, Span, StoreBatch, StoreError};
 
 use crate::{
     codec::Packer,
     index::{Entries, Index, Lookup},
     keys::{self, Bytestring},
-    ledger::{RecordKind, RecordLog, Records},
+    ledger::{RecordKind, RecordLog, Records, has_no_receipts},
 };
 
 /// Batches on their way: looked up, they shine through to what is stored. Their records are appended
@@ -70,6 +70,7 @@ impl<'a, I: Index, L: RecordLog> Stage<'a, I, L> {
         &mut self,
         genesis: &Arc<SealedHeader>,
         chain_id: u64,
+        keeps_receipts: bool,
     ) -> Result<(), StoreError> {
         let at = BlockNumHash::of(genesis);
         let body = Body {
@@ -84,7 +85,7 @@ impl<'a, I: Index, L: RecordLog> Stage<'a, I, L> {
         self.put(keys::META_EARLIEST.to_vec(), 1_u64.to_be_bytes().to_vec());
         self.put(keys::META_FORKCHOICE.to_vec(), keys::put_forkchoice(Default::default()));
         self.put(keys::META_CHAIN.to_vec(), keys::put_chain(chain_id, at.hash));
-        self.put(keys::META_SCHEMA.to_vec(), keys::SCHEMA.to_be_bytes().to_vec());
+        self.put(keys::META_SCHEMA.to_vec(), keys::put_schema(keeps_receipts));
         self.accepted = std::mem::take(&mut self.current);
         Ok(())
     }
@@ -104,6 +105,12 @@ impl<'a, I: Index, L: RecordLog> Stage<'a, I, L> {
         }
         for (at, body) in &batch.bodies {
             self.stage_body(*at, body)?;
+        }
+        if !batch.receipts.is_empty() && !self.keeps_receipts()? {
+            return rejected("it brings receipts, and this store keeps none".to_owned());
+        }
+        for (at, receipts) in &batch.receipts {
+            self.stage_receipts(*at, receipts)?;
         }
         let new_tip = self.stage_canonical(&batch.canonical)?;
         for span in &batch.spans {
@@ -135,15 +142,35 @@ impl<'a, I: Index, L: RecordLog> Stage<'a, I, L> {
     }
 
     fn stage_body(&mut self, at: BlockNumHash, body: &Body) -> Result<(), StoreError> {
-        let mut group = self.group(at.number)?;
-        let is_new = !group.contains(at);
-        let known = group.entry(at);
-        if known.body.is_some() {
+        let key = keys::bodies(at.number);
+        self.stage_record(at, RecordKind::Body, key, |packer| packer.body(at, body))
+    }
+
+    fn stage_receipts(&mut self, at: BlockNumHash, receipts: &Receipts) -> Result<(), StoreError> {
+        if receipts.items.is_empty() {
+            // the header says so already; a header that says otherwise wants others
             return Ok(());
         }
-        let packed = self.packer.body(at, body)?;
-        known.body = Some(self.log.append(RecordKind::Body, packed)?);
-        self.put(keys::bodies(at.number), group.put_bodies());
+        let key = keys::receipts(at.number);
+        self.stage_record(at, RecordKind::Receipts, key, |packer| packer.receipts(at, receipts))
+    }
+
+    /// Appends a record, unless there is one, and notes where it lies in the entry under `key`.
+    fn stage_record(
+        &mut self,
+        at: BlockNumHash,
+        kind: RecordKind,
+        key: Bytestring,
+        pack: impl FnOnce(&mut Packer) -> Result<&[u8], StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut group = self.group(at.number)?;
+        let is_new = !group.contains(at);
+        let pointer = group.entry(at).record_mut(kind);
+        if pointer.is_some() {
+            return Ok(());
+        }
+        *pointer = Some(self.log.append(kind, pack(self.packer)?)?);
+        self.put(key, group.put_pointers(kind));
         if is_new {
             self.put(keys::blocks(at.number), group.put_blocks());
             self.put_number(at)?;
@@ -210,9 +237,10 @@ impl<'a, I: Index, L: RecordLog> Stage<'a, I, L> {
             number if number < earliest || number > tip.number.saturating_add(1) => number,
             _ => earliest,
         };
+        let keeps_receipts = self.keeps_receipts()?;
         let mut below = self.canonical_below(*first, earliest)?;
         for block in blocks {
-            self.check_canonical(*block, below)?;
+            self.check_canonical(*block, below, keeps_receipts)?;
             below = Some(*block);
         }
         for block in blocks {
@@ -249,6 +277,7 @@ impl<'a, I: Index, L: RecordLog> Stage<'a, I, L> {
         &mut self,
         block: BlockNumHash,
         below: Option<BlockNumHash>,
+        keeps_receipts: bool,
     ) -> Result<(), StoreError> {
         if below.is_some_and(|below| below.number.checked_add(1) != Some(block.number)) {
             return rejected(format!("canonical block {block} does not follow the one before it"));
@@ -256,8 +285,13 @@ impl<'a, I: Index, L: RecordLog> Stage<'a, I, L> {
         let Some(header) = self.header(block)? else {
             return rejected(format!("the header of canonical block {block} is missing"));
         };
-        if self.known(block)?.is_none_or(|known| known.body.is_none()) {
+        let known = self.known(block)?;
+        if known.is_none_or(|known| known.body.is_none()) {
             return rejected(format!("the body of canonical block {block} is missing"));
+        }
+        let lacks_receipts = known.is_none_or(|known| known.receipts.is_none());
+        if keeps_receipts && lacks_receipts && !has_no_receipts(&header) {
+            return rejected(format!("the receipts of canonical block {block} are missing"));
         }
         if below.is_some_and(|below| below.hash != header.parent_hash) {
             return rejected(format!(

@@ -11,15 +11,18 @@ mod model;
 mod payload_bodies;
 mod reads;
 mod real_chain;
+mod receipts;
 
 use std::sync::Arc;
 
 use alloy_consensus::Header;
-use alloy_primitives::{B256, BlockNumber, Bytes};
+use alloy_primitives::{Address, B256, BlockNumber, Bytes, Log};
+use alloy_rlp::Encodable;
 use moorline_messages::{
-    Block, BlockNumHash, Body, HashOrNumber, SealedHeader, Span, StoreAnswer, StoreBatch,
+    Block, BlockNumHash, Body, HashOrNumber, Receipts, SealedHeader, Span, StoreAnswer, StoreBatch,
     StoreError, StoreQuery, StoreStatus,
 };
+use moorline_rules::{consensus_receipt, receipts_root};
 
 use crate::Backend;
 
@@ -48,11 +51,55 @@ fn child_of(parent: &SealedHeader, salt: u8) -> Block {
         parent_hash: parent.hash(),
         transactions_root: roots.transactions_root,
         ommers_hash: roots.ommers_hash,
+        receipts_root: root_of(&receipts_for(number, salt)),
         base_fee_per_gas: roots.withdrawals_root.map(|_| 7),
         withdrawals_root: roots.withdrawals_root,
         ..Header::default()
     };
     Block { header: Arc::new(SealedHeader::new(header)), body: Arc::new(body) }
+}
+
+/// The receipts of a block that [`child_of`] made. Every fourth has none, whatever its transactions.
+fn receipts_of(block: &Block) -> Receipts {
+    receipts_for(block.header.number, block.body.transactions[1][1])
+}
+
+fn receipts_for(number: BlockNumber, salt: u8) -> Receipts {
+    if number.is_multiple_of(4) {
+        return Receipts::default();
+    }
+    let log = |topics: u8| {
+        let topics = (0..topics).map(B256::repeat_byte).collect();
+        let data = vec![number as u8 ^ salt; 40];
+        Log::new_unchecked(Address::repeat_byte(salt), topics, data.into())
+    };
+    let items = vec![flat(0, &[1], &[]), flat(2, &[], &[log(0), log(4)]), flat(3, &[1], &[log(1)])];
+    Receipts { items }
+}
+
+/// A receipt without bloom; a legacy one has type 0.
+fn flat(kind: u8, status: &[u8], logs: &[Log]) -> Bytes {
+    let mut fields = Vec::new();
+    kind.encode(&mut fields);
+    status.encode(&mut fields);
+    21_000_u64.encode(&mut fields);
+    logs.to_vec().encode(&mut fields);
+    let mut receipt = Vec::new();
+    alloy_rlp::Header { list: true, payload_length: fields.len() }.encode(&mut receipt);
+    receipt.extend(fields);
+    receipt.into()
+}
+
+fn root_of(receipts: &Receipts) -> B256 {
+    let encoded = receipts.items.iter().map(|receipt| consensus_receipt(receipt).unwrap());
+    receipts_root(&encoded.collect::<Vec<_>>())
+}
+
+/// The batch, and the receipts of these blocks.
+fn with_receipts(blocks: &[Block], batch: StoreBatch) -> StoreBatch {
+    let all = blocks.iter().map(|block| (block.num_hash(), Arc::new(receipts_of(block))));
+    let receipts = all.filter(|(_, receipts)| !receipts.items.is_empty()).collect();
+    StoreBatch { receipts, ..batch }
 }
 
 /// `count` blocks above `parent`, ascending.
@@ -144,6 +191,15 @@ fn canonical_hashes(backend: &dyn Backend, from: BlockNumber) -> Vec<B256> {
     };
     match backend.answer(&query).unwrap() {
         StoreAnswer::Headers(headers) => headers.iter().map(alloy_primitives::keccak256).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Receipts as they are served.
+fn receipts(backend: &dyn Backend, hashes: &[B256]) -> Vec<Receipts> {
+    let query = StoreQuery::Receipts { hashes: hashes.to_vec(), budget_bytes: usize::MAX };
+    match backend.answer(&query).unwrap() {
+        StoreAnswer::Receipts(receipts) => receipts,
         other => panic!("{other:?}"),
     }
 }

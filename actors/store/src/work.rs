@@ -33,7 +33,7 @@ impl Work {
                 StoreRequest::Persist { batch, .. } => Input::Write {
                     ticket,
                     weight_bytes: batch.weight_bytes(),
-                    blocks: batch.headers.len().max(batch.bodies.len()).max(batch.canonical.len()),
+                    blocks: most_of_one_kind(batch),
                 },
                 StoreRequest::Load { .. }
                 | StoreRequest::Find { .. }
@@ -42,6 +42,11 @@ impl Work {
             Self::Query(_) => Input::Query { ticket },
         }
     }
+}
+
+fn most_of_one_kind(batch: &StoreBatch) -> usize {
+    let StoreBatch { headers, bodies, receipts, canonical, .. } = batch;
+    headers.len().max(bodies.len()).max(receipts.len()).max(canonical.len())
 }
 
 /// What was accepted and is not answered, each still in its place in its port. It outlives a restart.

@@ -182,13 +182,13 @@ impl Backend for Gated {
 fn persisted_is_said_once_a_copy_of_the_files_holds_the_blocks() {
     paused(async {
         let (dir, blocks) = (TempDir::new().unwrap(), chain(4));
-        let disk = Disk::open(dir.path(), &genesis(), CHAIN_ID).unwrap();
+        let disk = Disk::open(dir.path(), &genesis(), CHAIN_ID, None).unwrap();
         let mut rig = Rig::new(Arc::new(disk));
         let id = rig.persist(canonical(&blocks));
         rig.expect_persisted(id).await;
         let copy = TempDir::new().unwrap();
         copy_files(dir.path(), copy.path());
-        let found = Disk::open(copy.path(), &genesis(), CHAIN_ID).unwrap();
+        let found = Disk::open(copy.path(), &genesis(), CHAIN_ID, None).unwrap();
         for expected in &blocks {
             assert_eq!(block_at(&found, expected.header.number).as_ref(), Some(expected));
         }
@@ -209,8 +209,11 @@ fn every_request_is_answered_to_whoever_it_names() {
         let from = ActorName::Downloader;
         let (id, hashes) = (RequestId(70), vec![blocks[1].header.hash(), B256::ZERO]);
         rig.requests.tell(StoreRequest::Find { id, from, hashes }).unwrap();
-        let there =
-            |block: &Block| FoundBlock { header: Arc::clone(&block.header), has_body: true };
+        let there = |block: &Block| FoundBlock {
+            header: Arc::clone(&block.header),
+            has_body: true,
+            has_receipts: false,
+        };
         let found =
             StoreOutcome::Found { request: id, blocks: vec![Some(there(&blocks[1])), None] };
         assert_eq!(rig.downloader.expect_message().await, found);

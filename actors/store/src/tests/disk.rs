@@ -21,11 +21,11 @@ use crate::{
 };
 
 fn open(dir: &Path) -> Disk {
-    Disk::open(dir, &genesis(), CHAIN_ID).unwrap()
+    Disk::open(dir, &genesis(), CHAIN_ID, None).unwrap()
 }
 
 fn refusal(dir: &Path) -> OpenError {
-    Disk::open(dir, &genesis(), CHAIN_ID).unwrap_err()
+    Disk::open(dir, &genesis(), CHAIN_ID, None).unwrap_err()
 }
 
 fn first_file(dir: &Path) -> PathBuf {
@@ -82,9 +82,9 @@ fn an_index_locked_by_somebody_else_is_refused() {
 fn another_chains_directory_is_refused() {
     let dir = filled(&chain(1));
     let other = Arc::new(SealedHeader::new(Header::default()));
-    let error = Disk::open(dir.path(), &other, CHAIN_ID).unwrap_err();
+    let error = Disk::open(dir.path(), &other, CHAIN_ID, None).unwrap_err();
     assert!(matches!(error, OpenError::OtherChain { .. }), "{error}");
-    let error = Disk::open(dir.path(), &genesis(), CHAIN_ID + 1).unwrap_err();
+    let error = Disk::open(dir.path(), &genesis(), CHAIN_ID + 1, None).unwrap_err();
     assert!(matches!(error, OpenError::OtherChain { found_chain_id: CHAIN_ID, .. }), "{error}");
     open(dir.path());
 }
@@ -94,12 +94,12 @@ fn a_newer_layout_is_refused() {
     let dir = filled(&chain(1));
     let index_dir = dir.path().join("index");
     let index = SledIndex::new(sled_config(&index_dir).open().unwrap(), &index_dir).unwrap();
-    let newer = (keys::SCHEMA + 1).to_be_bytes().to_vec();
+    let newer = (keys::SCHEMA_WITH_RECEIPTS + 1).to_be_bytes().to_vec();
     index.apply(&[(keys::META_SCHEMA.to_vec(), Some(newer))].into()).unwrap();
     index.sync().unwrap();
     drop(index);
     let error = refusal(dir.path());
-    assert!(matches!(error, OpenError::NewerSchema { found: 3, known: 2, .. }), "{error}");
+    assert!(matches!(error, OpenError::NewerSchema { found: 4, known: 3, .. }), "{error}");
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn block_files_without_an_index_are_refused_unless_they_hold_genesis_alone() {
         fs::remove_dir_all(dir.path().join("index")).unwrap();
         fs::remove_file(dir.path().join("tip.json")).unwrap();
         let len = fs::metadata(first_file(dir.path())).unwrap().len();
-        let opened = Disk::open(dir.path(), &genesis(), CHAIN_ID);
+        let opened = Disk::open(dir.path(), &genesis(), CHAIN_ID, None);
         assert_eq!(matches!(opened, Err(OpenError::Damaged { .. })), is_refused, "{opened:?}");
         assert_eq!(fs::metadata(first_file(dir.path())).unwrap().len(), len);
     }
@@ -309,7 +309,12 @@ fn a_header_whose_frames_are_skipped_is_an_error_and_never_an_empty_one() {
 fn a_damaged_length_does_not_decide_how_much_memory_is_taken() {
     let dir = TempDir::new().unwrap();
     let log = RecordFiles::open(dir.path(), LogEnd::default(), 1 << 30).unwrap();
-    for (kind, too_long) in [(RecordKind::Header, 5_000_u32), (RecordKind::Body, 68 << 20)] {
+    let too_long = [
+        (RecordKind::Header, 5_000_u32),
+        (RecordKind::Body, 68 << 20),
+        (RecordKind::Receipts, 68 << 20),
+    ];
+    for (kind, too_long) in too_long {
         let pointer = log.append(kind, &[1; 100]).unwrap();
         log.sync().unwrap();
         let file = first_file(dir.path());

@@ -124,7 +124,7 @@ impl Rig {
         let log = WatchedLog { files, journal: journal.clone(), fails_after: Mutex::new(None) };
         let index = WatchedIndex(MapIndex::default(), journal.clone());
         let ledger = Ledger::new(index, log);
-        ledger.found(&genesis(), CHAIN_ID).unwrap();
+        ledger.found(&genesis(), CHAIN_ID, true).unwrap();
         journal.take();
         Self { ledger, journal, _dir: dir }
     }
@@ -172,7 +172,8 @@ fn records_are_synced_after_the_last_append_and_before_the_index_learns_of_them(
         rig.expect_synced_in_order();
     }
     let rig = Rig::new();
-    assert_eq!(rig.ledger.commit(&[&canonical(&chain(3))]), [Ok(())]);
+    let receipts = with_receipts(&chain(3), canonical(&chain(3)));
+    assert_eq!(rig.ledger.commit(&[&receipts]), [Ok(())]);
     rig.expect_synced_in_order();
 }
 
@@ -223,8 +224,10 @@ fn a_log_that_fails_under_one_batch_fails_all_that_share_its_commit() {
     let (rig, blocks) = (Rig::new(), chain(4));
     let end = rig.ledger.log.end();
     let bad = lacking(&[]);
-    let [first, second, third] = [&blocks[..1], &blocks[1..3], &blocks[3..]].map(canonical);
-    *rig.ledger.log.fails_after.lock().unwrap() = Some(3);
+    let three = [&blocks[..1], &blocks[1..3], &blocks[3..]];
+    let [first, second, third] = three.map(|some| with_receipts(some, canonical(some)));
+    // within the second batch
+    *rig.ledger.log.fails_after.lock().unwrap() = Some(4);
     let verdicts = rig.ledger.commit(&[&first, &bad, &second, &third]);
     let failed = Err(StoreError::Io("this file could not be synced".to_owned()));
     assert_eq!([&verdicts[0], &verdicts[2], &verdicts[3]], [&failed; 3]);
@@ -232,5 +235,5 @@ fn a_log_that_fails_under_one_batch_fails_all_that_share_its_commit() {
     assert_eq!(rig.ledger.log.end(), end);
     assert!(!rig.journal.take().contains(&Call::Apply));
     assert_eq!(rig.ledger.find(&[blocks[0].header.hash()]).unwrap(), [None]);
-    assert_eq!(rig.ledger.commit(&[&canonical(&blocks)]), [Ok(())]);
+    assert_eq!(rig.ledger.commit(&[&with_receipts(&blocks, canonical(&blocks))]), [Ok(())]);
 }

@@ -22,7 +22,7 @@ const ROUNDS: u64 = 20;
 const BLOCKS_IN_A_BATCH: usize = 3;
 
 fn open(dir: &Path) -> Disk {
-    Disk::open(dir, &genesis(), CHAIN_ID).unwrap()
+    Disk::open(dir, &genesis(), CHAIN_ID, Some(true)).unwrap()
 }
 
 /// The one block that the writer makes above `parent`.
@@ -46,6 +46,7 @@ fn next_block(parent: &SealedHeader) -> Block {
         number,
         parent_hash: parent.hash(),
         transactions_root: roots.transactions_root,
+        receipts_root: root_of(&receipts_for(number, 0)),
         ..Header::default()
     };
     Block { header: Arc::new(SealedHeader::new(header)), body: Arc::new(body) }
@@ -63,6 +64,7 @@ fn writer() {
             let block = next_block(&tip);
             tip = Arc::clone(&block.header);
             batch.canonical.push(block.num_hash());
+            batch.receipts.push((block.num_hash(), Arc::new(receipts_for(tip.number, 0))));
             batch.headers.push(block.header);
             batch.bodies.push((BlockNumHash::of(&tip), block.body));
         }
@@ -109,7 +111,7 @@ fn nothing_acknowledged_is_lost_to_a_kill() {
         assert_eq!(tip % BLOCKS_IN_A_BATCH as u64, 0, "round {round}: half a batch is seen");
         let report = store.check(&mut |_| ()).unwrap();
         assert!(report.is_sound(), "round {round}: {report:?}");
-        assert_eq!(report.blocks, tip);
+        assert_eq!((report.blocks, report.receipts), (tip, tip - tip / 4));
         expect_acknowledged(&store, before, acked);
         before = tip;
     }

@@ -61,16 +61,19 @@ enum Step {
 struct Wish {
     headers: Run,
     bodies: Run,
+    receipts: Run,
     canonical: Run,
     span: Run,
     forkchoice: Option<u8>,
 }
 
 fn wish() -> impl Strategy<Value = Wish> {
-    (run(LENGTH), run(LENGTH), run(24), run(5), proptest::option::of(any::<u8>())).prop_map(
-        |(headers, bodies, canonical, span, forkchoice)| Wish {
+    let forkchoice = proptest::option::of(any::<u8>());
+    (run(LENGTH), run(LENGTH), run(LENGTH), run(24), run(5), forkchoice).prop_map(
+        |(headers, bodies, receipts, canonical, span, forkchoice)| Wish {
             headers,
             bodies,
+            receipts,
             canonical,
             span,
             forkchoice,
@@ -82,11 +85,13 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![4 => vec(wish(), 1..4).prop_map(Step::Commit), 1 => Just(Step::Reopen)]
 }
 
-fn batch_of(world: &World, wish: &Wish) -> StoreBatch {
+fn batch_of(world: &World, wish: &Wish, brings_receipts: bool) -> StoreBatch {
     let span = world.run(&wish.span);
     let bodies = whole(world.run(&wish.bodies)).bodies;
+    let receipts = with_receipts(world.run(&wish.receipts), StoreBatch::default()).receipts;
     StoreBatch {
         bodies,
+        receipts: if brings_receipts { receipts } else { vec![] },
         spans: if span.is_empty() { vec![] } else { vec![span_of(span)] },
         canonical: names(world.run(&wish.canonical)),
         forkchoice: wish
@@ -101,6 +106,9 @@ struct Model {
     headers: BTreeMap<B256, BlockNumHash>,
     parents: BTreeMap<B256, B256>,
     bodies: BTreeSet<B256>,
+    keeps_receipts: bool,
+    /// Blocks whose receipts are there.
+    receipts: BTreeSet<B256>,
     /// Genesis, and from `earliest` on without a gap.
     canonical: BTreeMap<BlockNumber, B256>,
     spans: BTreeMap<BlockNumHash, Span>,
@@ -108,9 +116,11 @@ struct Model {
 }
 
 impl Model {
-    fn new() -> Self {
+    fn new(keeps_receipts: bool) -> Self {
         let at = BlockNumHash::of(&genesis());
         Self {
+            keeps_receipts,
+            receipts: BTreeSet::new(),
             headers: [(at.hash, at)].into(),
             parents: [(at.hash, B256::ZERO)].into(),
             bodies: [at.hash].into(),
@@ -118,6 +128,11 @@ impl Model {
             spans: BTreeMap::new(),
             forkchoice: Forkchoice::default(),
         }
+    }
+
+    /// Whether they are there, or the block has none.
+    fn has_receipts(&self, at: BlockNumHash) -> bool {
+        at.number.is_multiple_of(4) || self.receipts.contains(&at.hash)
     }
 
     fn tip(&self) -> BlockNumHash {
@@ -145,6 +160,10 @@ impl Model {
             self.parents.insert(header.hash(), header.parent_hash);
         }
         self.bodies.extend(batch.bodies.iter().map(|(at, _)| at.hash));
+        self.receipts.extend(batch.receipts.iter().map(|(at, _)| at.hash));
+        if !self.keeps_receipts && !batch.receipts.is_empty() {
+            return false;
+        }
         let moves = batch.canonical.first().copied();
         if let Some(first) = moves {
             if first.number > self.tip().number + 1 || first.number < self.earliest() {
@@ -152,8 +171,9 @@ impl Model {
             }
             self.canonical.retain(|number, _| *number < first.number);
             for block in &batch.canonical {
-                let stored =
-                    self.headers.contains_key(&block.hash) && self.bodies.contains(&block.hash);
+                let stored = self.headers.contains_key(&block.hash)
+                    && self.bodies.contains(&block.hash)
+                    && (!self.keeps_receipts || self.has_receipts(*block));
                 let below = self.canonical.get(&(block.number - 1));
                 if !stored || below.is_some_and(|below| *below != self.parents[&block.hash]) {
                     return false;
@@ -188,6 +208,7 @@ impl Model {
         spans.sort();
         assert_eq!(BlockNumHash::of(&state.tip), self.tip());
         assert_eq!(state.forkchoice, self.forkchoice);
+        assert_eq!(state.keeps_receipts, self.keeps_receipts);
         assert_eq!(spans, self.spans.values().copied().collect::<Vec<_>>());
         assert_eq!(status(store).earliest, self.earliest());
         let from = self.earliest();
@@ -199,21 +220,36 @@ impl Model {
             let has_header = self.headers.contains_key(&hash);
             let has_body = self.bodies.contains(&hash);
             let found = store.find(&[hash]).unwrap().remove(0);
-            assert_eq!(found.map(|f| f.has_body), has_header.then_some(has_body));
+            let has_receipts = self.has_receipts(expected.num_hash());
+            let halves = has_header.then_some((has_body, has_receipts));
+            assert_eq!(found.map(|f| (f.has_body, f.has_receipts)), halves);
             let is_canonical = self.canonical.get(&expected.header.number) == Some(&hash);
+            let served = (self.keeps_receipts && is_canonical).then(|| receipts_of(&expected));
+            assert_eq!(receipts(store, &[hash]), Vec::from_iter(served));
             let expected = (has_header && has_body).then_some((expected, is_canonical));
             assert_eq!(block(store, HashOrNumber::Hash(hash)), expected);
         }
     }
 }
 
-fn behaves<S: Backend>(steps: &[Step], mut store: S, mut reopen: impl FnMut(S) -> S) {
-    let (world, mut model) = (World::new(), Model::new());
+/// Where no receipts are kept, every third batch brings some all the same.
+fn behaves<S: Backend>(
+    steps: &[Step],
+    keeps_receipts: bool,
+    mut store: S,
+    mut reopen: impl FnMut(S) -> S,
+) {
+    let (world, mut model) = (World::new(), Model::new(keeps_receipts));
+    let mut count = 0;
     for step in steps {
         match step {
             Step::Reopen => store = reopen(store),
             Step::Commit(wishes) => {
-                let batches: Vec<_> = wishes.iter().map(|wish| batch_of(&world, wish)).collect();
+                let batch = |wish| {
+                    count += 1;
+                    batch_of(&world, wish, keeps_receipts || count % 3 == 0)
+                };
+                let batches: Vec<_> = wishes.iter().map(batch).collect();
                 let verdicts = store.commit(&batches.iter().collect::<Vec<_>>());
                 let expected: Vec<_> = batches.iter().map(|batch| model.apply(batch)).collect();
                 let accepted: Vec<_> = verdicts.iter().map(Result::is_ok).collect();
@@ -229,7 +265,9 @@ proptest! {
 
     #[test]
     fn the_store_in_memory_behaves_as_the_model(steps in vec(step(), 1..12)) {
-        behaves(&steps, Memory::new(&genesis(), CHAIN_ID).unwrap(), |store| store);
+        behaves(&steps, false, Memory::new(&genesis(), CHAIN_ID).unwrap(), |store| store);
+        let store = Memory::keeping_receipts(&genesis(), CHAIN_ID).unwrap();
+        behaves(&steps, true, store, |store| store);
     }
 }
 
@@ -238,11 +276,13 @@ proptest! {
 
     #[test]
     fn the_store_on_disk_behaves_as_the_model(steps in vec(step(), 1..12)) {
-        let dir = TempDir::new().unwrap();
-        let open = || Disk::open(dir.path(), &genesis(), CHAIN_ID).unwrap();
-        behaves(&steps, open(), |store| {
-            drop(store);
-            open()
-        });
+        for keeps_receipts in [false, true] {
+            let dir = TempDir::new().unwrap();
+            let open = |receipts| Disk::open(dir.path(), &genesis(), CHAIN_ID, receipts).unwrap();
+            behaves(&steps, keeps_receipts, open(Some(keeps_receipts)), |store| {
+                drop(store);
+                open(None)
+            });
+        }
     }
 }

@@ -71,8 +71,9 @@ fn expect_commit_beside(read: impl FnOnce(&Slow, &[Block]) -> usize + Send) {
         go_on: Mutex::new(may_go_on),
     };
     let (ledger, blocks) = (Ledger::new(MapIndex::default(), log), chain(4));
-    ledger.found(&genesis(), CHAIN_ID).unwrap();
-    assert_eq!(ledger.commit(&[&canonical(&blocks[..3])]), [Ok(())]);
+    ledger.found(&genesis(), CHAIN_ID, true).unwrap();
+    let three = with_receipts(&blocks[..3], canonical(&blocks[..3]));
+    assert_eq!(ledger.commit(&[&three]), [Ok(())]);
     ledger.log.held.store(true, Ordering::SeqCst);
     thread::scope(|scope| {
         let (ledger, blocks) = (&ledger, &blocks);
@@ -112,6 +113,17 @@ fn a_commit_does_not_wait_for_headers() {
         };
         match ledger.answer(&query).unwrap() {
             StoreAnswer::Headers(headers) => headers.len(),
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+#[test]
+fn a_commit_does_not_wait_for_receipts() {
+    expect_commit_beside(|ledger, blocks| {
+        let hashes = blocks.iter().map(|block| block.header.hash()).collect();
+        match ledger.answer(&StoreQuery::Receipts { hashes, budget_bytes: usize::MAX }).unwrap() {
+            StoreAnswer::Receipts(receipts) => receipts.len(),
             other => panic!("{other:?}"),
         }
     });
