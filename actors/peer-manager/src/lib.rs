@@ -22,10 +22,10 @@
 //!   what would be answered too late as a rule is not asked.
 //! - A request of the tip that takes unusually long goes to one other peer, too. The first answer with
 //!   anything in it is the outcome; a failure is one only when nobody else works on the request.
-//! - A peer is chosen by what it is expected to take: measured for headers and bodies each by itself,
-//!   recent faults counted as time. Blocks below the range that it announced are never asked of it
-//!   (EIP-7642); a peer to avoid is asked only when nobody else has the items. Alike peers take turns,
-//!   and then the lower id decides, so that the same inputs give the same effects.
+//! - A peer is chosen by what it is expected to take: measured for headers, bodies and receipts
+//!   each by itself, recent faults counted as time. Blocks below the range that it announced are never
+//!   asked of it (EIP-7642); a peer to avoid is asked only when nobody else has the items. Alike peers
+//!   take turns, and then the lower id decides, so that the same inputs give the same effects.
 //! - Nobody starves: history goes to any peer that is free and has it, and measurements of an idle peer
 //!   fade until it is tried again. Only the tip waits for a busy peer that is expected to be done
 //!   sooner than any free one, and no longer than that peer usually takes.

@@ -12,6 +12,7 @@ mod interleaving;
 mod load;
 mod property;
 mod restart;
+mod turns;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -25,14 +26,14 @@ use alloy_primitives::{B256, B512};
 use moorline_messages::{
     AnnouncedRange, BlockNumHash, Body, CloseReason, Conduct, Direction, DisconnectReason,
     FetchCommand, FetchError, FetchItems, FetchOutcome, FetchRequest, FetchedItems, HashOrNumber,
-    NodeRecord, PeerId, PeerInfo, PeerReport, PeersReport, Priority, RequestId, SealedHeader,
-    SessionCommand, SessionEvent, SessionId,
+    NodeRecord, PeerId, PeerInfo, PeerReport, PeersReport, Priority, Receipts, RequestId,
+    SealedHeader, SessionCommand, SessionEvent, SessionId,
 };
 
 use crate::{
     PeerManagerConfig,
     core::{
-        ASIDE_REQUESTS_MAX, CANCELLED_EARLY_MAX, Effect, IN_FLIGHT_REQUESTS_MAX, Input, Note,
+        ASIDE_REQUESTS_MAX, CANCELLED_EARLY_MAX, Effect, IN_FLIGHT_REQUESTS_MAX, Input, Kind, Note,
         PeerManagerCore, UNANSWERED_REQUESTS_MAX,
     },
 };
@@ -68,9 +69,16 @@ fn range(earliest: u64, latest: u64) -> AnnouncedRange {
     AnnouncedRange { earliest, latest, latest_hash: B256::repeat_byte(1) }
 }
 
+fn blocks(numbers: RangeInclusive<u64>) -> Vec<BlockNumHash> {
+    numbers.map(|number| BlockNumHash::new(number, B256::left_padding_from(&[1]))).collect()
+}
+
 fn bodies(numbers: RangeInclusive<u64>) -> FetchItems {
-    let block = |number| BlockNumHash::new(number, B256::left_padding_from(&[1]));
-    FetchItems::Bodies { blocks: numbers.map(block).collect() }
+    FetchItems::Bodies { blocks: blocks(numbers) }
+}
+
+fn receipts(numbers: RangeInclusive<u64>) -> FetchItems {
+    FetchItems::Receipts { blocks: blocks(numbers) }
 }
 
 fn headers(top: u64, limit: u64) -> FetchItems {
@@ -87,6 +95,10 @@ fn items(like: &FetchItems, count: usize) -> FetchedItems {
         FetchItems::Bodies { .. } => {
             let body = Arc::new(Body::default());
             FetchedItems::Bodies(vec![body; count])
+        }
+        FetchItems::Receipts { .. } => {
+            let receipts = Arc::new(Receipts::default());
+            FetchedItems::Receipts(vec![receipts; count])
         }
     }
 }

@@ -2,10 +2,7 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-use alloy_consensus::{
-    Header,
-    constants::{EMPTY_OMMER_ROOT_HASH, EMPTY_RECEIPTS},
-};
+use alloy_consensus::{Header, constants::EMPTY_OMMER_ROOT_HASH};
 use alloy_eips::{
     eip1559::{BaseFeeParams, calc_next_block_base_fee},
     eip4844::DATA_GAS_PER_BLOB,
@@ -13,7 +10,7 @@ use alloy_eips::{
     eip7685::EMPTY_REQUESTS_HASH,
     eip7840::BlobParams,
 };
-use alloy_primitives::{Address, B64, B256, Bloom, Bytes, Sealable, U256};
+use alloy_primitives::{Address, B64, B256, Bytes, Sealable, U256};
 use alloy_rlp::Encodable;
 use alloy_trie::root::{ordered_trie_root_encoded, ordered_trie_root_with_encoder};
 use moorline_messages::{Block, Body, SealedHeader};
@@ -21,14 +18,17 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use thiserror::Error;
 
 use crate::{
+    buffer::slices,
     genesis::{BLOCK_TIME_S, Fork, genesis_header},
+    receipt,
     template::{MAX_BLOBS_PER_TX, Pool, Size, Template},
 };
 
 /// What the blocks look like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Profile {
-    /// About 200 transactions of every type, 16 withdrawals, up to the schedule's blobs, 90 kB.
+    /// About 200 transactions of every type, 16 withdrawals, up to the schedule's blobs, 90 kB, and
+    /// 50 kB of receipts.
     #[default]
     Mainnet,
     /// No more than 5 short transactions and 2 withdrawals, about 1 kB.
@@ -74,9 +74,9 @@ impl FromStr for Profile {
 /// An endless stream of blocks, the same for the same profile, seed and parent. It remembers nothing
 /// but the last header.
 ///
-/// Parents, heights, times, limits, fees, blob gas and the roots of transactions and withdrawals are
-/// right; state roots, receipt roots and signatures are random. No block carries requests
-/// (EIP-7685).
+/// Parents, heights, times, limits, fees, blob gas and the roots of transactions, withdrawals and
+/// receipts are right; state roots and signatures mean nothing. A block's receipts are given by
+/// [`receipts_of`](crate::receipts_of). No block carries requests (EIP-7685).
 pub struct Generator {
     profile: Profile,
     pool: Arc<Pool>,
@@ -130,10 +130,6 @@ impl Generator {
         let mut header = self.header(fork, timestamp);
         header.gas_used =
             chosen.iter().fold(0_u64, |gas, tx| gas.saturating_add(tx.gas)).min(header.gas_limit);
-        if !chosen.is_empty() {
-            header.receipts_root = self.hash();
-            header.logs_bloom = self.bloom();
-        }
         header.blob_gas_used = header.blob_gas_used.map(|_| {
             let blobs = chosen.iter().fold(0_u64, |blobs, tx| blobs.saturating_add(tx.blobs));
             blobs.saturating_mul(DATA_GAS_PER_BLOB)
@@ -141,6 +137,7 @@ impl Generator {
         header.transactions_root = ordered_trie_root_encoded(&transactions);
         header.withdrawals_root =
             Some(ordered_trie_root_with_encoder(&withdrawals, |one, out| one.encode(out)));
+        receipt::commit(&mut header, &transactions);
         let header = header.seal_slow();
         self.parent = header.clone();
         let body = Body { transactions, ommers: Body::NO_OMMERS, withdrawals: Some(withdrawals) };
@@ -161,8 +158,6 @@ impl Generator {
             parent_hash: parent.hash(),
             ommers_hash: EMPTY_OMMER_ROOT_HASH,
             beneficiary: Address::with_last_byte(self.rng.random_range(1..32)),
-            state_root: self.hash(),
-            receipts_root: EMPTY_RECEIPTS,
             difficulty: U256::ZERO,
             number: parent.number.saturating_add(1),
             gas_limit: self.gas_limit(parent.gas_limit),
@@ -239,24 +234,12 @@ impl Generator {
         draws.0.max(draws.1)
     }
 
-    /// Encodes the chosen transactions into one buffer, of which each is a slice.
+    /// Encodes the chosen transactions.
     fn write(&mut self, chosen: &[&Template]) -> Vec<Bytes> {
-        let mut buffer = Vec::new();
-        let mut ends = Vec::with_capacity(chosen.len());
-        for template in chosen {
-            template.write(self.used, &mut buffer);
+        slices(chosen, |template, buffer| {
+            template.write(self.used, buffer);
             self.used = self.used.wrapping_add(1);
-            ends.push(buffer.len());
-        }
-        let buffer = Bytes::from(buffer);
-        let mut start = 0;
-        ends.into_iter()
-            .map(|end| {
-                let transaction = buffer.slice(start..end);
-                start = end;
-                transaction
-            })
-            .collect()
+        })
     }
 
     fn withdrawals(&mut self) -> Vec<Withdrawal> {
@@ -291,19 +274,6 @@ impl Generator {
 
     fn hash(&mut self) -> B256 {
         B256::new(self.rng.random())
-    }
-
-    fn bloom(&mut self) -> Bloom {
-        let mut bloom = Bloom::ZERO;
-        match self.profile {
-            // a full mainnet block sets about half of the bits
-            Profile::Mainnet => self.rng.fill(bloom.as_mut_slice()),
-            Profile::Small | Profile::Empty => {
-                let at = self.rng.random_range(0..bloom.len());
-                bloom.iter_mut().skip(at).take(3).for_each(|byte| *byte = 1 << (at % 8));
-            }
-        }
-        bloom
     }
 }
 

@@ -39,7 +39,7 @@ pub use eth::EthMessage;
 pub use key::{KeyError, node_id, random_key};
 pub use network::{Network, NetworkConfig, NetworkError, NetworkHandle};
 pub use rlp::RlpError;
-pub use serve::{ANSWER_BYTES, ChainSource};
+pub use serve::{ANSWER_BYTES, ChainSource, answer_receipts};
 pub use session::{MAX_SERVING, MAX_WAITING_REQUESTS};
 pub use timeouts::Timeouts;
 pub use wire::{Message, MessageReader, MessageWriter, Received};

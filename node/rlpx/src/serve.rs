@@ -2,10 +2,10 @@
 
 use alloy_primitives::{B256, Bytes};
 use futures_util::future::BoxFuture;
-use moorline_messages::{Body, HashOrNumber};
+use moorline_messages::{Body, HashOrNumber, Receipts};
 
 use crate::eth::{
-    self, EthMessage, HeadersRequest, MAX_ITEMS, MAX_MESSAGE_BYTES, Receipt, body_length,
+    self, EthMessage, HeadersRequest, MAX_ITEMS, MAX_MESSAGE_BYTES, body_length, receipt_length,
     receipts_length,
 };
 
@@ -34,11 +34,9 @@ pub trait ChainSource: Send + Sync {
     /// until `budget_bytes` are gathered.
     fn bodies(&self, hashes: Vec<B256>, budget_bytes: usize) -> BoxFuture<'_, Vec<Body>>;
 
-    /// Receipts of at most 1024 blocks, as with bodies. A node that keeps none serves none.
-    fn receipts(&self, hashes: Vec<B256>, budget_bytes: usize) -> BoxFuture<'_, Vec<Vec<Receipt>>> {
-        let _ = (hashes, budget_bytes);
-        Box::pin(async { Vec::new() })
-    }
+    /// Receipts of at most 1024 blocks, as with bodies. A block without transactions has its empty
+    /// list. A node that keeps none serves none.
+    fn receipts(&self, hashes: Vec<B256>, budget_bytes: usize) -> BoxFuture<'_, Vec<Receipts>>;
 }
 
 /// What a peer may ask for.
@@ -79,14 +77,54 @@ pub(crate) async fn answer(
             let asked = hashes.len();
             let mut blocks = chain.receipts(hashes, ANSWER_BYTES).await;
             blocks.truncate(asked);
-            if let Some(first) = blocks.first_mut() {
-                let left_out = usize::try_from(first_receipt).unwrap_or(usize::MAX);
-                first.drain(..left_out.min(first.len()));
-            }
-            let blocks = fitting(blocks, |block| receipts_length(block, version));
-            EthMessage::Receipts { request_id, last_block_incomplete: false, blocks }
+            answer_receipts(version, request_id, first_receipt, blocks)
         }
     }
+}
+
+/// The answer to a request for the receipts of these blocks, as this version of eth has it.
+///
+/// Before eth/70 a block is sent whole or not at all. From then on the first `first_receipt` receipts
+/// of the first block are left out, and the block that does not fit is cut (EIP-7975).
+pub fn answer_receipts(
+    version: u8,
+    request_id: u64,
+    first_receipt: u64,
+    mut blocks: Vec<Receipts>,
+) -> EthMessage {
+    let mut last_block_incomplete = false;
+    if version >= 70 {
+        if let Some(first) = blocks.first_mut() {
+            let left_out = usize::try_from(first_receipt).unwrap_or(usize::MAX);
+            first.items.drain(..left_out.min(first.items.len()));
+        }
+        last_block_incomplete = cut(&mut blocks, version);
+    } else {
+        blocks = fitting(blocks, |block| receipts_length(block, version));
+    }
+    EthMessage::Receipts { request_id, last_block_incomplete, blocks }
+}
+
+/// Drops what an answer cannot hold: all from the receipt on that crosses the hard limit, or the soft
+/// one unless it is the first. Returns whether the last block lost some of its receipts.
+fn cut(blocks: &mut Vec<Receipts>, version: u8) -> bool {
+    blocks.truncate(MAX_ITEMS);
+    let mut total = ENVELOPE_BYTES;
+    let mut sent = 0_usize;
+    for (index, block) in blocks.iter_mut().enumerate() {
+        total = total.saturating_add(receipts_length(&Receipts::default(), version));
+        for (kept, receipt) in block.items.iter().enumerate() {
+            total = total.saturating_add(receipt_length(receipt, version));
+            if total > MAX_MESSAGE_BYTES || (total > ANSWER_BYTES && sent > 0) {
+                block.items.truncate(kept);
+                // a block of which nothing is left is not a block that was begun
+                blocks.truncate(index.saturating_add(kept.min(1)));
+                return kept > 0;
+            }
+            sent = sent.saturating_add(1);
+        }
+    }
+    false
 }
 
 /// The part of a request for headers that can be served: none of nothing, at most 1024, and no step
@@ -162,7 +200,81 @@ mod tests {
         assert_eq!(fitting(large_second, |size| *size).len(), 1);
     }
 
+    /// Receipts of these sizes.
+    fn block(sizes: &[usize]) -> Receipts {
+        Receipts { items: sizes.iter().map(|size| vec![7; *size].into()).collect() }
+    }
+
+    fn sent(version: u8, first: u64, blocks: &[Receipts]) -> (Vec<Receipts>, bool) {
+        match answer_receipts(version, 1, first, blocks.to_vec()) {
+            EthMessage::Receipts { request_id: 1, last_block_incomplete, blocks } => {
+                (blocks, last_block_incomplete)
+            }
+            other => panic!("not receipts: {other:?}"),
+        }
+    }
+
+    const HALF: usize = ANSWER_BYTES / 2;
+
+    #[test]
+    fn before_eth_70_blocks_are_sent_whole() {
+        let blocks = [block(&[HALF]), block(&[HALF, HALF, HALF]), block(&[9])];
+        for version in [68, 69] {
+            assert_eq!(sent(version, 0, &blocks), (blocks[..2].to_vec(), false));
+            let (none, _) = sent(version, 0, &[block(&[HALF; 11])]);
+            assert!(none.is_empty(), "no message holds it");
+        }
+        let (few, _) = sent(68, 0, &vec![block(&[9; 100]); 200]);
+        let (more, _) = sent(69, 0, &vec![block(&[9; 100]); 200]);
+        assert!(few.len() < 100 && more.len() == 200, "a bloom counts: {}", few.len());
+    }
+
+    #[test]
+    fn from_eth_70_on_what_does_not_fit_is_cut() {
+        let blocks = [block(&[9]), block(&[HALF, HALF - 99, HALF, 9]), block(&[9])];
+        let cut = block(&[HALF, HALF - 99]);
+        assert_eq!(sent(70, 0, &blocks), (vec![blocks[0].clone(), cut], true));
+        // and the rest of it
+        assert_eq!(sent(70, 2, &blocks[1..]), (vec![block(&[HALF, 9]), block(&[9])], false));
+        assert_eq!(sent(70, 9, &blocks), (vec![block(&[]), block(&[HALF, HALF - 99])], true));
+    }
+
+    #[test]
+    fn a_block_is_not_begun_for_nothing() {
+        let blocks = [block(&[HALF, HALF - 99]), block(&[HALF, 9])];
+        assert_eq!(sent(70, 0, &blocks), (blocks[..1].to_vec(), false));
+        let large = [block(&[3 * ANSWER_BYTES, 9])];
+        assert_eq!(sent(70, 0, &large), (vec![block(&[3 * ANSWER_BYTES])], true));
+        let giant = [block(&[MAX_MESSAGE_BYTES, 9])];
+        assert_eq!(sent(70, 0, &giant), (vec![], false), "no message holds it");
+    }
+
     proptest! {
+        #[test]
+        fn asking_on_brings_all_of_a_block_within_the_limits(
+            sizes in proptest::collection::vec(1..3 * ANSWER_BYTES, 1..8)
+        ) {
+            let whole = block(&sizes);
+            let mut all = Vec::new();
+            loop {
+                let first = all.len() as u64;
+                let (mut blocks, is_cut) = sent(70, first, std::slice::from_ref(&whole));
+                let message = EthMessage::Receipts {
+                    request_id: 1,
+                    last_block_incomplete: is_cut,
+                    blocks: blocks.clone(),
+                };
+                prop_assert!(message.encode(70).len() <= MAX_MESSAGE_BYTES);
+                let part = blocks.pop().unwrap();
+                prop_assert!(blocks.is_empty() && !part.items.is_empty());
+                all.extend(part.items);
+                if !is_cut {
+                    break;
+                }
+            }
+            prop_assert_eq!(all, whole.items);
+        }
+
         #[test]
         fn no_step_leaves_the_numbers(
             number in any::<u64>(),

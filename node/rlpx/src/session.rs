@@ -6,9 +6,10 @@ use std::{
     time::Duration,
 };
 
+use alloy_primitives::B256;
 use moorline_messages::{
-    AnnouncedRange, Body, CloseReason, DisconnectReason, FetchItems, FetchedItems, PeerInfo,
-    RequestId, SessionEvent, SessionId,
+    AnnouncedRange, BlockNumHash, Body, CloseReason, DisconnectReason, FetchItems, FetchedItems,
+    PeerInfo, Receipts, RequestId, SessionEvent, SessionId,
 };
 use tokio::{
     net::TcpStream,
@@ -23,7 +24,7 @@ use crate::{
     Connection, ConnectionError, Message, MessageReader, MessageWriter, Timeouts,
     eth::{self, EthMessage, HeadersRequest, seal_header},
     local::{LocalChain, worth_telling},
-    outstanding::{Kind, Outstanding},
+    outstanding::{Kind, Outstanding, ReceiptsStep},
     registry::{SessionLink, Slot},
     serve::{self, ChainSource, Question},
 };
@@ -37,6 +38,9 @@ pub const MAX_WAITING_REQUESTS: usize = 64;
 pub(crate) const FETCH_QUEUE: usize = 128;
 /// Most answers and pongs that wait to be written on one session.
 const OUTGOING_QUEUE: usize = 16;
+/// Most questions for the rest of a block's receipts that wait to be written on one session. We do not
+/// stop reading for want of room: one too many is dropped, and its request runs out of time.
+const ASKING_ON_QUEUE: usize = 64;
 /// Most range updates of a peer in one minute. The protocol allows one in 32 blocks (EIP-7642).
 const MAX_RANGE_UPDATES_PER_MINUTE: u32 = 60;
 
@@ -79,6 +83,7 @@ impl Session {
         let (outgoing, outgoing_queue) = mpsc::channel(OUTGOING_QUEUE);
         let outstanding = Arc::new(Mutex::new(Outstanding::default()));
         let (farewell, farewell_queue) = mpsc::channel(1);
+        let (asking_on, asking_on_queue) = mpsc::channel(ASKING_ON_QUEUE);
         let (questions, question_queue) = mpsc::channel(MAX_WAITING_REQUESTS);
         let serving = Serving { version, chain, outgoing: outgoing.clone() };
         let _serving = AbortOnDropHandle::new(tokio::spawn(serving.run(question_queue)));
@@ -87,13 +92,20 @@ impl Session {
             reader,
             events: events.clone(),
             outgoing,
+            asking_on,
             questions,
             outstanding: Arc::clone(&outstanding),
             range: Arc::clone(&introduction.range),
             range_updates: RateLimit::default(),
         };
         let writing = Writing { writer, version, outstanding, told, timeouts };
-        let writing = writing.run(fetch_queue, outgoing_queue, local, farewell_queue);
+        let queues = Queues {
+            fetches: fetch_queue,
+            asking_on: asking_on_queue,
+            outgoing: outgoing_queue,
+            farewell: farewell_queue,
+        };
+        let writing = writing.run(queues, local);
         let (verdict, ended) = oneshot::channel();
         let draining = CancellationToken::new();
         let reading = tokio::spawn(reading.run(draining.clone(), verdict));
@@ -204,6 +216,7 @@ struct Reading {
     reader: MessageReader<TcpStream>,
     events: mpsc::Sender<SessionEvent>,
     outgoing: mpsc::Sender<Outgoing>,
+    asking_on: mpsc::Sender<EthMessage>,
     questions: mpsc::Sender<(u64, Question)>,
     outstanding: Arc<Mutex<Outstanding>>,
     range: Arc<Mutex<Option<AnnouncedRange>>>,
@@ -258,6 +271,18 @@ impl Reading {
                 let bodies = bodies.into_iter().map(Arc::<Body>::new).collect();
                 self.tell_answer(request, FetchedItems::Bodies(bodies), wire_bytes).await
             }
+            EthMessage::Receipts { request_id, last_block_incomplete, blocks } => {
+                let step = {
+                    let mut asked = self.outstanding.lock().unwrap_or_else(PoisonError::into_inner);
+                    asked.receipts_answered(
+                        request_id,
+                        blocks,
+                        last_block_incomplete,
+                        wire_bytes,
+                    )?
+                };
+                self.on_receipts(step).await
+            }
             EthMessage::GetBlockHeaders { request_id, request } => {
                 self.serve(request_id, Question::Headers(request)).await
             }
@@ -273,7 +298,7 @@ impl Reading {
             EthMessage::BlockRangeUpdate(range) => self.on_range(range).await,
             EthMessage::Gossip { .. } => Ok(()),
             EthMessage::Status(_) => Err(ConnectionError::Breach("a second Status".to_owned())),
-            EthMessage::Receipts { .. } | EthMessage::NoPooledTransactions { .. } => {
+            EthMessage::NoPooledTransactions { .. } => {
                 Err(ConnectionError::Breach("an answer that nobody asked for".to_owned()))
             }
         }
@@ -287,6 +312,23 @@ impl Reading {
     ) -> Result<Option<RequestId>, ConnectionError> {
         let mut outstanding = self.outstanding.lock().unwrap_or_else(PoisonError::into_inner);
         outstanding.answered(id, kind, count)
+    }
+
+    async fn on_receipts(&self, step: Option<ReceiptsStep>) -> Result<(), ConnectionError> {
+        match step {
+            None => Ok(()),
+            Some(ReceiptsStep::Answered { request, blocks, wire_bytes }) => {
+                let blocks = blocks.into_iter().map(Arc::<Receipts>::new).collect();
+                self.tell_answer(request, FetchedItems::Receipts(blocks), wire_bytes).await
+            }
+            Some(ReceiptsStep::AskOn { id: request_id, block, first_receipt }) => {
+                let hashes = vec![block];
+                let message = EthMessage::GetReceipts { request_id, first_receipt, hashes };
+                // where there is no room, the clock of the request answers for us
+                let _ = self.asking_on.try_send(message);
+                Ok(())
+            }
+        }
     }
 
     async fn tell_answer(
@@ -354,6 +396,14 @@ impl Serving {
     }
 }
 
+/// What waits to be written.
+struct Queues {
+    fetches: mpsc::Receiver<(RequestId, FetchItems)>,
+    asking_on: mpsc::Receiver<EthMessage>,
+    outgoing: mpsc::Receiver<Outgoing>,
+    farewell: mpsc::Receiver<DisconnectReason>,
+}
+
 /// The half that encodes, compresses and encrypts.
 struct Writing {
     writer: MessageWriter<TcpStream>,
@@ -366,10 +416,8 @@ struct Writing {
 impl Writing {
     async fn run(
         mut self,
-        mut fetches: mpsc::Receiver<(RequestId, FetchItems)>,
-        mut outgoing: mpsc::Receiver<Outgoing>,
+        mut queues: Queues,
         mut local: watch::Receiver<LocalChain>,
-        mut farewell: mpsc::Receiver<DisconnectReason>,
     ) -> Result<(), ConnectionError> {
         let period = self.timeouts.ping_interval;
         let first = Instant::now().checked_add(period).unwrap_or_else(Instant::now);
@@ -378,13 +426,14 @@ impl Writing {
         loop {
             tokio::select! {
                 biased;
-                Some(reason) = farewell.recv() => {
+                Some(reason) = queues.farewell.recv() => {
                     self.writer.disconnect(reason).await;
                     return Ok(());
                 }
                 _ = pings.tick() => self.writer.write(&Message::Ping).await?,
-                Some((request, items)) = fetches.recv() => self.ask(request, items).await?,
-                Some(next) = outgoing.recv() => self.writer.write(&next.message).await?,
+                Some(next) = queues.asking_on.recv() => self.writer.write(&Message::Eth(next)).await?,
+                Some((request, items)) = queues.fetches.recv() => self.ask(request, items).await?,
+                Some(next) = queues.outgoing.recv() => self.writer.write(&next.message).await?,
                 Ok(()) = local.changed(), if self.version >= 69 => {
                     let range = local.borrow_and_update().range;
                     self.tell_range(range).await?;
@@ -404,11 +453,10 @@ impl Writing {
                 EthMessage::GetBlockHeaders { request_id, request }
             }
             FetchItems::Bodies { blocks } => {
-                let hashes = blocks.into_iter().map(|block| block.hash);
-                EthMessage::GetBlockBodies {
-                    request_id,
-                    hashes: hashes.take(eth::MAX_ITEMS).collect(),
-                }
+                EthMessage::GetBlockBodies { request_id, hashes: hashes_of(&blocks) }
+            }
+            FetchItems::Receipts { blocks } => {
+                EthMessage::GetReceipts { request_id, first_receipt: 0, hashes: hashes_of(&blocks) }
             }
         };
         self.writer.write(&Message::Eth(message)).await
@@ -421,4 +469,8 @@ impl Writing {
         self.told = range;
         self.writer.write(&Message::Eth(EthMessage::BlockRangeUpdate(range))).await
     }
+}
+
+fn hashes_of(blocks: &[BlockNumHash]) -> Vec<B256> {
+    blocks.iter().map(|block| block.hash).take(eth::MAX_ITEMS).collect()
 }

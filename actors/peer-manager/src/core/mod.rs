@@ -31,6 +31,8 @@ pub(crate) use note::Note;
 pub(crate) use peers::{ASIDE_REQUESTS_MAX, IN_FLIGHT_REQUESTS_MAX, UNANSWERED_REQUESTS_MAX};
 use peers::{Choice, Peers};
 use queue::{Place, Queue};
+#[cfg(test)]
+pub(crate) use score::Kind;
 
 use crate::PeerManagerConfig;
 

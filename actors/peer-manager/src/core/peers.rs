@@ -49,13 +49,13 @@ struct Standing {
 /// What decides whether a peer has some items at all.
 #[derive(Clone, Copy, Debug)]
 struct Heights {
-    lowest_body: Option<u64>,
+    lowest_of_blocks: Option<u64>,
     highest: Option<u64>,
 }
 
 impl Heights {
     fn of(items: &FetchItems) -> Self {
-        Self { lowest_body: items.lowest_body(), highest: items.highest() }
+        Self { lowest_of_blocks: items.lowest_of_blocks(), highest: items.highest() }
     }
 }
 
@@ -182,7 +182,7 @@ impl Peer {
         };
         let reach = range.latest.saturating_add(LATEST_LAG_BLOCKS);
         let behind = heights.highest.is_some_and(|highest| highest > reach);
-        let has = heights.lowest_body.is_none_or(|lowest| lowest >= range.earliest);
+        let has = heights.lowest_of_blocks.is_none_or(|lowest| lowest >= range.earliest);
         has.then_some(Standing { avoided, behind })
     }
 
@@ -466,6 +466,7 @@ impl Peers {
             Conduct::WrongAnchor
             | Conduct::BrokenLink
             | Conduct::UnaskedBody
+            | Conduct::UnaskedReceipts
             | Conduct::TooMany => record.faults = record.faults.saturating_add(1),
         }
     }

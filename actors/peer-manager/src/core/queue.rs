@@ -18,11 +18,12 @@ const BUDGET_MAX: Duration = Duration::from_secs(3_600);
 /// request that nobody can serve from running in a circle as fast as the machine allows.
 const LAST_RESORT_WAIT: Duration = Duration::from_millis(100);
 
-/// Bodies are a few times as many bytes as headers, so they get one turn for this many of those.
-const HEADER_TURNS_PER_BODY_TURN: u64 = 4;
+/// Bodies, and receipts, are a few times as many bytes as headers, so each of them get one turn for
+/// this many of those.
+const HEADER_TURNS_PER_BLOCKS_TURN: u64 = 4;
 
-/// Who waits first: by class, then by turn, then by arrival. In each class headers and bodies take
-/// turns, so that neither has to wait until the other ends, however few the peers.
+/// Who waits first: by class, then by turn, then by arrival. In each class headers, bodies and
+/// receipts take turns, so that none has to wait until another ends, however few the peers.
 pub(crate) type Place = (Priority, u64, u64);
 
 #[derive(Clone, Debug)]
@@ -63,7 +64,7 @@ impl Line {
 const fn after_turn(kind: Kind, turn: u64) -> u64 {
     turn.saturating_add(match kind {
         Kind::Headers => 1,
-        Kind::Bodies => HEADER_TURNS_PER_BODY_TURN,
+        Kind::Bodies | Kind::Receipts => HEADER_TURNS_PER_BLOCKS_TURN,
     })
 }
 
@@ -89,7 +90,7 @@ impl Queue {
         let line_of = (request.priority, Kind::of(&request.items));
         let line = self.lines.entry(line_of).or_default();
         if line.waiting.is_empty() {
-            // a kind that had none waiting goes on where the other is
+            // a kind that had none waiting goes on where the others are
             line.turn = line.turn.max(self.served.get(&request.priority).copied().unwrap_or(0));
         }
         self.places.insert(request.id, (line_of, self.arrivals));
@@ -131,15 +132,14 @@ impl Queue {
     pub(crate) fn behind(&self, place: Option<Place>) -> impl Iterator<Item = (Place, &Queued)> {
         let classes = [Priority::Tip, Priority::History].into_iter();
         let all = classes.flat_map(|class| {
-            let line = |kind| {
+            let mut lines = Kind::ALL.map(|kind| {
                 let line = self.lines.get(&(class, kind));
                 line.into_iter().flat_map(move |it| it.places(class, kind)).peekable()
-            };
-            let (mut headers, mut bodies) = (line(Kind::Headers), line(Kind::Bodies));
-            iter::from_fn(move || match (headers.peek(), bodies.peek()) {
-                (Some((header, _)), Some((body, _))) if body < header => bodies.next(),
-                (None, _) => bodies.next(),
-                (Some(_), _) => headers.next(),
+            });
+            iter::from_fn(move || {
+                let firsts = lines.iter_mut().filter_map(|line| Some((line.peek()?.0, line)));
+                let (_, line) = firsts.min_by_key(|(place, _)| *place)?;
+                line.next()
             })
         });
         all.skip_while(move |(it, _)| place.is_some_and(|place| *it <= place))

@@ -9,22 +9,27 @@ use moorline_messages::FetchItems;
 pub(crate) enum Kind {
     Headers,
     Bodies,
+    Receipts,
 }
 
 impl Kind {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Headers, Self::Bodies, Self::Receipts];
+
     pub(crate) const fn of(items: &FetchItems) -> Self {
         match items {
             FetchItems::Headers { .. } => Self::Headers,
             FetchItems::Bodies { .. } => Self::Bodies,
+            FetchItems::Receipts { .. } => Self::Receipts,
         }
     }
 
-    /// Time granted to one item on top of the peer's usual delay, in milliseconds: a body of 50 kB at
-    /// 2.5 MB/s, a header at the pace of a slow database.
+    /// Time granted to one item on top of the peer's usual delay, in milliseconds: a body, or a
+    /// block's receipts, of 50 kB at 2.5 MB/s, a header at the pace of a slow database.
     const fn allowance_ms(self) -> f64 {
         match self {
             Self::Headers => 1.0,
-            Self::Bodies => 20.0,
+            Self::Bodies | Self::Receipts => 20.0,
         }
     }
 }
@@ -33,7 +38,9 @@ impl Kind {
 pub(crate) fn asked_items(items: &FetchItems) -> u64 {
     match items {
         FetchItems::Headers { limit, .. } => *limit,
-        FetchItems::Bodies { blocks } => u64::try_from(blocks.len()).unwrap_or(u64::MAX),
+        FetchItems::Bodies { blocks } | FetchItems::Receipts { blocks } => {
+            u64::try_from(blocks.len()).unwrap_or(u64::MAX)
+        }
     }
     .max(1)
 }
@@ -153,6 +160,7 @@ impl Pace {
 pub(crate) struct Meter {
     headers: Option<Pace>,
     bodies: Option<Pace>,
+    receipts: Option<Pace>,
     penalty_ms: f64,
     penalty_at: Option<Instant>,
 }
@@ -162,6 +170,7 @@ impl Meter {
         match kind {
             Kind::Headers => self.headers.as_ref(),
             Kind::Bodies => self.bodies.as_ref(),
+            Kind::Receipts => self.receipts.as_ref(),
         }
     }
 
@@ -169,6 +178,7 @@ impl Meter {
         match kind {
             Kind::Headers => &mut self.headers,
             Kind::Bodies => &mut self.bodies,
+            Kind::Receipts => &mut self.receipts,
         }
     }
 
@@ -261,14 +271,14 @@ impl Meter {
         Duration::from_micros(micros(timeout_ms.clamp(TIMEOUT_MIN_MS, TIMEOUT_MAX_MS)))
     }
 
-    /// The usual time to answer, the slower of headers and bodies, in milliseconds.
+    /// The usual time to answer, of the slowest kind, in milliseconds.
     pub(crate) fn delay_ms(&self) -> Option<u64> {
-        let slower = [self.headers, self.bodies]
+        let slowest = [self.headers, self.bodies, self.receipts]
             .into_iter()
             .flatten()
             .map(|pace| pace.delay_ms)
             .max_by(f64::total_cmp)?;
-        Some(slower as u64)
+        Some(slowest as u64)
     }
 }
 

@@ -39,12 +39,13 @@ fn a_busy_fast_peer_leaves_work_to_a_slower_one() {
 }
 
 #[test]
-fn speed_is_known_for_headers_and_bodies_each_by_itself() {
+fn speed_is_known_for_each_kind_by_itself() {
     let mut rig = Rig::new();
     rig.peer_connects(ANNA);
     rig.peer_connects(BERT);
-    for (peer, other, headers_ms, bodies_ms) in [(ANNA, BERT, 10, 900), (BERT, ANNA, 90, 100)] {
-        for (what, time_ms) in [(headers(9, 9), headers_ms), (bodies(1..=9), bodies_ms)] {
+    for (peer, other, times_ms) in [(ANNA, BERT, [10, 900, 30]), (BERT, ANNA, [90, 100, 300])] {
+        let kinds = [headers(9, 9), bodies(1..=9), receipts(1..=9)];
+        for (what, time_ms) in kinds.into_iter().zip(times_ms) {
             rig.fetch_avoiding(what, &[other]);
             let asked = rig.expect_asked(peer);
             rig.answers_after(time_ms, &asked, 9);
@@ -55,6 +56,13 @@ fn speed_is_known_for_headers_and_bodies_each_by_itself() {
     rig.expect_asked(ANNA);
     rig.fetch(bodies(1..=9));
     rig.expect_asked(BERT);
+    rig.fetch(receipts(1..=9));
+    rig.expect_asked(ANNA);
+    assert_eq!(
+        (rig.delay_ms(ANNA), rig.delay_ms(BERT)),
+        (Some(900), Some(300)),
+        "the slowest kind"
+    );
 }
 
 #[test]
@@ -150,16 +158,18 @@ fn a_peer_to_avoid_is_the_last_resort_after_a_breath() {
 }
 
 #[test]
-fn bodies_below_the_announced_range_are_never_asked_for_but_headers_are() {
-    let mut rig = Rig::new();
-    rig.peer_connects_with(ANNA, range(100, 200));
-    let id = rig.fetch_within(bodies(99..=120), 1_000);
-    rig.passes(1_000);
-    rig.expect_failure(id, None, FetchError::NoPeer);
-    rig.fetch(headers(99, 50));
-    rig.expect_asked(ANNA);
-    rig.fetch(bodies(100..=120));
-    rig.expect_asked(ANNA);
+fn blocks_below_the_announced_range_are_never_asked_for_but_headers_are() {
+    for of_blocks in [bodies, receipts] {
+        let mut rig = Rig::new();
+        rig.peer_connects_with(ANNA, range(100, 200));
+        let id = rig.fetch_within(of_blocks(99..=120), 1_000);
+        rig.passes(1_000);
+        rig.expect_failure(id, None, FetchError::NoPeer);
+        rig.fetch(headers(99, 50));
+        rig.expect_asked(ANNA);
+        rig.fetch(of_blocks(100..=120));
+        rig.expect_asked(ANNA);
+    }
 }
 
 #[test]
@@ -372,96 +382,6 @@ fn the_tip_does_not_wait_for_a_faster_peer_that_has_too_much_to_do() {
     }
     rig.fetch_tip(bodies(9..=9));
     rig.expect_asked(BERT);
-}
-
-#[test]
-fn headers_and_bodies_take_turns_whichever_were_asked_for_first() {
-    let mut rig = Rig::new();
-    rig.peer_connects(ANNA);
-    let mut out: Vec<Asked> = Vec::new();
-    for at in 0..12 {
-        rig.fetch(bodies(at * 10..=at * 10 + 9));
-    }
-    for at in 1..=8 {
-        rig.fetch(headers(at * 1_000, 9));
-    }
-    while let Some(Effect::Command(SessionCommand::Fetch { .. })) = rig.seen.front() {
-        out.push(rig.expect_asked(ANNA));
-    }
-    let mut kinds = String::new();
-    for _ in 0..16 {
-        let asked = out.remove(0);
-        rig.answers_after(10, &asked, 9);
-        rig.expect_answer(asked.id, ANNA);
-        let next = rig.expect_asked(ANNA);
-        kinds.push(if matches!(next.items, FetchItems::Headers { .. }) { 'h' } else { 'b' });
-        out.push(next);
-    }
-    assert_eq!(kinds, "hhhhbhhhhbbbbbbb");
-}
-
-/// What is asked of Anna from now on when she answers the oldest, one after another, until nothing
-/// waits: h for headers, b for bodies.
-fn kinds_in_turn(rig: &mut Rig, out: &mut VecDeque<Asked>) -> String {
-    let mut kinds = String::new();
-    while let Some(asked) = out.pop_front() {
-        rig.answers_after(10, &asked, 1);
-        rig.expect_answer(asked.id, ANNA);
-        if !rig.seen.is_empty() {
-            let next = rig.expect_asked(ANNA);
-            kinds.push(if matches!(next.items, FetchItems::Headers { .. }) { 'h' } else { 'b' });
-            out.push_back(next);
-        }
-    }
-    kinds
-}
-
-/// Anna with four requests out and a long line of bodies behind them.
-fn a_line_of_bodies(rig: &mut Rig, count: u64) -> (VecDeque<Asked>, Vec<RequestId>) {
-    rig.peer_connects(ANNA);
-    let ids: Vec<RequestId> = (0..4 + count).map(|at| rig.fetch(bodies(at..=at))).collect();
-    ((0..4).map(|_| rig.expect_asked(ANNA)).collect(), ids[4..].to_vec())
-}
-
-#[test]
-fn headers_have_their_turn_though_bodies_far_back_are_cancelled_or_expire() {
-    for expires in [false, true] {
-        let mut rig = Rig::new();
-        let (mut out, line) = a_line_of_bodies(&mut rig, 8);
-        if expires {
-            let id = rig.fetch_within(bodies(90..=90), 50);
-            rig.passes(50);
-            rig.expect_failure(id, None, FetchError::NoPeer);
-        } else {
-            rig.cancel(&line[7..]);
-        }
-        for at in 1..=8 {
-            rig.fetch(headers(at * 100, 1));
-        }
-        let kinds = kinds_in_turn(&mut rig, &mut out);
-        assert!(kinds.starts_with("hhhhbhhhhb"), "{kinds}");
-    }
-}
-
-#[test]
-fn bodies_keep_their_turns_though_those_before_them_are_cancelled() {
-    let mut rig = Rig::new();
-    let (mut out, line) = a_line_of_bodies(&mut rig, 40);
-    for at in 1..=12 {
-        rig.fetch(headers(at * 100, 1));
-    }
-    rig.cancel(&line[..38]);
-    assert_eq!(kinds_in_turn(&mut rig, &mut out), "hhhhbhhhhbhhhh");
-    // and all of them
-    let mut rig = Rig::new();
-    let (mut out, line) = a_line_of_bodies(&mut rig, 40);
-    rig.cancel(&line);
-    for at in 1..=12 {
-        rig.fetch(headers(at * 100, 1));
-    }
-    rig.fetch(bodies(900..=900));
-    rig.fetch(bodies(901..=901));
-    assert_eq!(kinds_in_turn(&mut rig, &mut out), "hhhhhbhhhhbhhh");
 }
 
 #[test]

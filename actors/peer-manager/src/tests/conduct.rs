@@ -4,7 +4,13 @@ use super::*;
 
 #[test]
 fn a_liar_is_dropped_at_once_and_stays_away_for_ten_minutes() {
-    for lie in [Conduct::WrongAnchor, Conduct::BrokenLink, Conduct::UnaskedBody, Conduct::TooMany] {
+    for lie in [
+        Conduct::WrongAnchor,
+        Conduct::BrokenLink,
+        Conduct::UnaskedBody,
+        Conduct::UnaskedReceipts,
+        Conduct::TooMany,
+    ] {
         let mut rig = Rig::new();
         let session = rig.peer_connects(ANNA);
         let id = rig.fetch(bodies(1..=1));

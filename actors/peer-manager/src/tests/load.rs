@@ -128,7 +128,7 @@ impl World {
             let (_, asked) = self.coming.pop_first().unwrap();
             let count = match &asked.items {
                 FetchItems::Headers { limit, .. } => *limit as usize,
-                FetchItems::Bodies { blocks } => blocks.len(),
+                FetchItems::Bodies { blocks } | FetchItems::Receipts { blocks } => blocks.len(),
             };
             self.rig.answers_after(0, &asked, count);
         } else {

@@ -14,7 +14,7 @@ const BUDGET_MAX_MS: u64 = 30_000;
 enum Step {
     Connect { peer: u8, earliest: u64 },
     Close { which: usize, breach: bool },
-    Fetch { first: u64, count: u64, tip: bool, headers: bool, avoid: Vec<u8>, budget_ms: u64 },
+    Fetch { first: u64, count: u64, tip: bool, kind: Kind, avoid: Vec<u8>, budget_ms: u64 },
     Answer { which: usize, count: usize },
     Cancel { which: usize },
     Report { peer: u8, conduct: Conduct },
@@ -31,11 +31,11 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..6_u8, 0..40_u64).prop_map(|(peer, earliest)| Step::Connect { peer, earliest }),
         1 => (0..6_usize, any::<bool>()).prop_map(|(which, breach)| Step::Close { which, breach }),
         8 => (
-            (0..50_u64, 1..20_u64, any::<bool>(), any::<bool>()),
+            (0..50_u64, 1..20_u64, any::<bool>(), proptest::sample::select(&Kind::ALL[..])),
             (proptest::collection::vec(0..6_u8, 0..3), 0..BUDGET_MAX_MS),
         )
-            .prop_map(|((first, count, tip, headers), (avoid, budget_ms))| {
-                Step::Fetch { first, count, tip, headers, avoid, budget_ms }
+            .prop_map(|((first, count, tip, kind), (avoid, budget_ms))| {
+                Step::Fetch { first, count, tip, kind, avoid, budget_ms }
             }),
         8 => (0..30_usize, 0..20_usize).prop_map(|(which, count)| Step::Answer { which, count }),
         1 => (0..30_usize).prop_map(|which| Step::Cancel { which }),
@@ -100,11 +100,11 @@ impl Run {
                 };
                 self.rig.peer_closes(session, reason);
             }
-            Step::Fetch { first, count, tip, headers: of_headers, avoid, budget_ms } => {
-                let items = if of_headers {
-                    headers(first, count)
-                } else {
-                    bodies(first..=first + count - 1)
+            Step::Fetch { first, count, tip, kind, avoid, budget_ms } => {
+                let items = match kind {
+                    Kind::Headers => headers(first, count),
+                    Kind::Bodies => bodies(first..=first + count - 1),
+                    Kind::Receipts => receipts(first..=first + count - 1),
                 };
                 let request = FetchRequest {
                     priority: if tip { Priority::Tip } else { Priority::History },

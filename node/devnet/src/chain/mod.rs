@@ -9,12 +9,16 @@ use std::sync::Arc;
 
 use alloy_primitives::{B256, Bytes};
 use alloy_rlp::Decodable;
-use moorline_messages::{Block, BlockNumHash, Body, HashOrNumber, Header, SealedHeader, Weigh};
+use moorline_messages::{
+    Block, BlockNumHash, Body, HashOrNumber, Header, Receipts, SealedHeader, Weigh,
+};
 use tokio::sync::watch;
 
 pub use file::{FileChain, FileChainError};
 pub use memory::{MemoryChain, NotLinked};
 pub use served::ServedChain;
+
+use crate::receipts_of;
 
 /// A chain that can be read while others extend it.
 ///
@@ -109,4 +113,24 @@ pub(crate) fn bodies(
         bodies.push(Arc::unwrap_or_clone(block.body));
     }
     bodies
+}
+
+/// The receipts of these blocks, up to the first that is missing or whose receipts are not known, and
+/// until the budget is spent.
+pub(crate) fn receipts(
+    blocks: impl IntoIterator<Item = Option<Block>>,
+    budget_bytes: usize,
+) -> Vec<Receipts> {
+    let mut gathered_bytes = 0_usize;
+    let mut found = Vec::new();
+    for receipts in blocks.into_iter().map_while(|block| receipts_of(&block?)) {
+        // as they travel, so that an answer is full and not only nearly so
+        let sizes = receipts.items.iter().map(|receipt| receipt.len());
+        gathered_bytes = sizes.fold(gathered_bytes, usize::saturating_add);
+        found.push(receipts);
+        if gathered_bytes >= budget_bytes {
+            break;
+        }
+    }
+    found
 }

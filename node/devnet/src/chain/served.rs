@@ -3,10 +3,10 @@
 use std::{future::ready, pin::Pin, sync::Arc};
 
 use alloy_primitives::{B256, Bytes};
-use moorline_messages::{Body, HashOrNumber};
+use moorline_messages::{Body, HashOrNumber, Receipts};
 use moorline_rlpx::ChainSource;
 
-use super::{Chain, bodies, headers};
+use super::{Chain, bodies, headers, receipts};
 
 /// Serves a chain through [`moorline_rlpx::Network`], where a [`crate::Peer`] would be too plain: one
 /// that dials as well, or that keeps its sessions.
@@ -32,5 +32,13 @@ impl ChainSource for ServedChain {
     ) -> Pin<Box<dyn Future<Output = Vec<Body>> + Send + '_>> {
         let blocks = hashes.iter().map(|hash| self.0.block(HashOrNumber::Hash(*hash)));
         Box::pin(ready(bodies(blocks, budget_bytes)))
+    }
+    fn receipts(
+        &self,
+        hashes: Vec<B256>,
+        budget_bytes: usize,
+    ) -> Pin<Box<dyn Future<Output = Vec<Receipts>> + Send + '_>> {
+        let blocks = hashes.iter().map(|hash| self.0.block(HashOrNumber::Hash(*hash)));
+        Box::pin(ready(receipts(blocks, budget_bytes)))
     }
 }

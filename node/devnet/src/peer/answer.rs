@@ -3,16 +3,20 @@
 use alloy_consensus::Header;
 use alloy_primitives::{B256, Bytes};
 use alloy_rlp::Decodable;
-use moorline_messages::{Body, HashOrNumber};
+use moorline_messages::{Block, Body, HashOrNumber, Receipts};
 use moorline_rlpx::{
+    answer_receipts,
     eth::{EthMessage, HeadersRequest},
     frame::MAX_FRAME_BYTES,
 };
 
 use super::Behaviour;
-use crate::chain::{Chain, bodies, headers};
+use crate::{
+    chain::{Chain, bodies, headers, receipts},
+    receipts_of,
+};
 
-/// Most headers or bodies in an answer, as geth and reth have it.
+/// Most headers, bodies or blocks' receipts in an answer, as geth and reth have it.
 const MAX_ITEMS: usize = 1024;
 
 /// An answer takes no further item once it is this large.
@@ -27,10 +31,12 @@ pub(crate) enum Answer {
     Frame(Vec<u8>),
 }
 
-/// How a peer of this behaviour answers a message; nothing where it has nothing to say.
+/// How a peer of this behaviour answers a message in this version of eth; nothing where it has nothing
+/// to say.
 pub(crate) fn answer(
     chain: &dyn Chain,
     behaviour: Behaviour,
+    version: u8,
     message: &EthMessage,
 ) -> Option<Answer> {
     let answer = match message {
@@ -42,11 +48,10 @@ pub(crate) fn answer(
             let bodies = answer_bodies(chain, behaviour, hashes);
             EthMessage::BlockBodies { request_id: *request_id, bodies }
         }
-        EthMessage::GetReceipts { request_id, .. } => EthMessage::Receipts {
-            request_id: *request_id,
-            last_block_incomplete: false,
-            blocks: Vec::new(),
-        },
+        EthMessage::GetReceipts { request_id, first_receipt, hashes } => {
+            let blocks = blocks_with_receipts(chain, behaviour, hashes);
+            answer_receipts(version, *request_id, *first_receipt, blocks)
+        }
         EthMessage::GetPooledTransactions { request_id } => {
             EthMessage::NoPooledTransactions { request_id: *request_id }
         }
@@ -102,25 +107,41 @@ fn answer_bodies(chain: &dyn Chain, behaviour: Behaviour, hashes: &[B256]) -> Ve
     let blocks = hashes.iter().take(most).map(|hash| {
         let block = chain.block(HashOrNumber::Hash(*hash))?;
         match behaviour {
-            Behaviour::SwapsBodies => another(chain, block.header.number),
+            Behaviour::SwapsBodies => another(chain, &block, |other| other.body != block.body),
             _ => Some(block),
         }
     });
     bodies(blocks, SOFT_LIMIT_BYTES)
 }
 
-/// A block whose body is unlike that of the block at `number`.
-fn another(chain: &dyn Chain, number: u64) -> Option<moorline_messages::Block> {
-    let ours = chain.block(HashOrNumber::Number(number))?;
-    let nearby = (1..=SEARCH_BLOCKS)
-        .flat_map(|distance| [number.checked_sub(distance), number.checked_add(distance)]);
-    nearby
-        .flatten()
-        .filter_map(|number| chain.block(HashOrNumber::Number(number)))
-        .find(|block| block.body != ours.body)
+fn blocks_with_receipts(chain: &dyn Chain, behaviour: Behaviour, hashes: &[B256]) -> Vec<Receipts> {
+    let most = match behaviour {
+        Behaviour::LacksBodies | Behaviour::LacksReceipts => 0,
+        Behaviour::ShortAnswers => 1,
+        _ => MAX_ITEMS,
+    };
+    let blocks = hashes.iter().take(most).map(|hash| {
+        let block = chain.block(HashOrNumber::Hash(*hash))?;
+        match behaviour {
+            Behaviour::SwapsReceipts => {
+                let ours = receipts_of(&block);
+                another(chain, &block, |other| receipts_of(other) != ours)
+            }
+            _ => Some(block),
+        }
+    });
+    receipts(blocks, SOFT_LIMIT_BYTES)
 }
 
-/// How far a body unlike another's is looked for; on a chain of empty blocks there is none.
+/// A block near this one that is unlike it.
+fn another(chain: &dyn Chain, block: &Block, is_unlike: impl Fn(&Block) -> bool) -> Option<Block> {
+    let number = block.header.number;
+    let nearby = (1..=SEARCH_BLOCKS)
+        .flat_map(|distance| [number.checked_sub(distance), number.checked_add(distance)]);
+    nearby.flatten().filter_map(|number| chain.block(HashOrNumber::Number(number))).find(is_unlike)
+}
+
+/// How far a block unlike another is looked for; on a chain of empty blocks there is none.
 const SEARCH_BLOCKS: u64 = 8;
 
 /// A message id and a snappy block that declares 4 GiB - 1 in its preamble.

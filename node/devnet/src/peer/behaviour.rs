@@ -9,12 +9,16 @@ pub enum Behaviour {
     /// Serves what it has.
     #[default]
     Honest,
-    /// Has headers and no bodies: answers every request for bodies with none.
+    /// Has headers alone: answers every request for bodies, or receipts, with none.
     LacksBodies,
+    /// Has headers and bodies: answers every request for receipts with none.
+    LacksReceipts,
     /// Answers with the first item of those asked for.
     ShortAnswers,
     /// Answers with whole bodies of other blocks.
     SwapsBodies,
+    /// Answers with receipts of other blocks.
+    SwapsReceipts,
     /// Forges a header in the middle of every answer of two or more, so that the next does not link.
     BreaksLink,
     /// Fills an answer with its first header, over and over.
@@ -37,11 +41,13 @@ pub enum Behaviour {
 
 impl Behaviour {
     /// All of them; one that disconnects does so after two requests.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Honest,
         Self::LacksBodies,
+        Self::LacksReceipts,
         Self::ShortAnswers,
         Self::SwapsBodies,
+        Self::SwapsReceipts,
         Self::BreaksLink,
         Self::RepeatsHeaders,
         Self::SnappyBomb,
@@ -59,8 +65,10 @@ impl fmt::Display for Behaviour {
         let text = match self {
             Self::Honest => "serves honestly",
             Self::LacksBodies => "has no bodies",
+            Self::LacksReceipts => "has no receipts",
             Self::ShortAnswers => "sends one item at a time",
             Self::SwapsBodies => "sends bodies of other blocks",
+            Self::SwapsReceipts => "sends receipts of other blocks",
             Self::BreaksLink => "forges headers",
             Self::RepeatsHeaders => "repeats one header",
             Self::SnappyBomb => "sends a compression bomb",

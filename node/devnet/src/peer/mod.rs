@@ -97,6 +97,8 @@ pub struct PeerStats {
     pub headers: u64,
     /// Bodies that it sent.
     pub bodies: u64,
+    /// Blocks whose receipts it sent, all or some of them.
+    pub receipts: u64,
 }
 
 #[derive(Debug, Default)]
@@ -106,6 +108,7 @@ struct Counters {
     requests: AtomicU64,
     headers: AtomicU64,
     bodies: AtomicU64,
+    receipts: AtomicU64,
 }
 
 fn count(counter: &AtomicU64, by: u64) {
@@ -167,6 +170,7 @@ impl Peer {
             requests: read(&self.counters.requests),
             headers: read(&self.counters.headers),
             bodies: read(&self.counters.bodies),
+            receipts: read(&self.counters.receipts),
         }
     }
 

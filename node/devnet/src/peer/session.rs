@@ -175,19 +175,28 @@ impl Session<'_> {
     }
 
     async fn answer(&mut self, request: &EthMessage) -> Result<(), ConnectionError> {
-        let answer = answer(self.config.chain.as_ref(), self.config.behaviour, request);
+        let (chain, behaviour) = (self.config.chain.as_ref(), self.config.behaviour);
+        let answer = answer(chain, behaviour, self.connection.version(), request);
         match answer {
             None => {}
             Some(Answer::Frame(content)) => self.connection.write_raw_frame(&content).await?,
             Some(Answer::Message(message)) => {
-                let (headers, bodies) = match &message {
-                    EthMessage::BlockHeaders { headers, .. } => (headers.len(), 0),
-                    EthMessage::BlockBodies { bodies, .. } => (0, bodies.len()),
-                    _ => (0, 0),
+                let sent = match &message {
+                    EthMessage::BlockHeaders { headers, .. } => {
+                        Some((&self.counters.headers, headers.len()))
+                    }
+                    EthMessage::BlockBodies { bodies, .. } => {
+                        Some((&self.counters.bodies, bodies.len()))
+                    }
+                    EthMessage::Receipts { blocks, .. } => {
+                        Some((&self.counters.receipts, blocks.len()))
+                    }
+                    _ => None,
                 };
                 self.connection.write(&Message::Eth(message)).await?;
-                count(&self.counters.headers, headers as u64);
-                count(&self.counters.bodies, bodies as u64);
+                if let Some((counter, items)) = sent {
+                    count(counter, items as u64);
+                }
             }
         }
         self.answered = self.answered.saturating_add(1);

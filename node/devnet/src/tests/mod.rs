@@ -4,3 +4,4 @@ mod chain;
 mod generator;
 mod network;
 mod peer;
+mod receipt;

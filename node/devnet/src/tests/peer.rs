@@ -10,7 +10,7 @@ use std::{
 
 use alloy_primitives::{B256, Bytes};
 use moorline_messages::{
-    Blame, Block, Body, DisconnectReason, HashOrNumber, NodeRecord, SealedHeader,
+    Blame, Block, Body, DisconnectReason, HashOrNumber, NodeRecord, Receipts, SealedHeader,
 };
 use moorline_rlpx::{
     Connection, ConnectionError, LocalStatus, Message, Timeouts,
@@ -19,7 +19,7 @@ use moorline_rlpx::{
     p2p::Hello,
     random_key,
 };
-use moorline_rules::{ChainSpec, body_matches};
+use moorline_rules::{ChainSpec, body_matches, consensus_receipt, receipts_match};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -28,7 +28,7 @@ use tokio::{
 
 use crate::{
     Behaviour, Chain, Devnet, Generator, MemoryChain, Peer, PeerConfig, Profile, genesis_header,
-    genesis_json, peer::Throttle,
+    genesis_json, peer::Throttle, receipts_of,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -140,6 +140,18 @@ impl Client {
         }
     }
 
+    /// Blocks' receipts, and whether those of the last were cut off.
+    async fn receipts(&mut self, first_receipt: u64, hashes: &[B256]) -> (Vec<Receipts>, bool) {
+        let hashes = hashes.to_vec();
+        self.send(EthMessage::GetReceipts { request_id: 3, first_receipt, hashes }).await;
+        match self.read().await.unwrap() {
+            EthMessage::Receipts { request_id: 3, last_block_incomplete, blocks } => {
+                (blocks, last_block_incomplete)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// Nothing but a pong comes, although a request is out.
     async fn expect_silence(&mut self) {
         self.connection.write(&Message::Ping).await.unwrap();
@@ -167,7 +179,7 @@ async fn eventually(what: &str, condition: impl Fn() -> bool) {
 }
 
 #[tokio::test]
-async fn an_honest_peer_serves_headers_and_bodies() {
+async fn an_honest_peer_serves_headers_bodies_and_receipts() {
     for version in [68, 69, 70] {
         let rig = Rig::with(|config| config.versions = vec![version]).await;
         let mut client = rig.client().await;
@@ -193,9 +205,15 @@ async fn an_honest_peer_serves_headers_and_bodies() {
         }
         let unknown = [rig.hashes(1, 2), vec![B256::ZERO], rig.hashes(3, 1)].concat();
         assert_eq!(client.bodies(&unknown).await.len(), 2, "up to the first that is missing");
+        let (receipts, is_cut) = client.receipts(0, &rig.hashes(1, 100)).await;
+        assert_eq!((receipts.len(), is_cut), (100, false));
+        for (block, receipts) in rig.blocks.iter().zip(&receipts) {
+            assert_eq!(Some(receipts), receipts_of(block).as_ref(), "eth/{version}");
+        }
+        assert_eq!(client.receipts(0, &unknown).await.0.len(), 2);
         let stats = rig.peer.stats();
-        assert_eq!((stats.connections, stats.open, stats.requests), (1, 1, 4));
-        assert_eq!((stats.headers, stats.bodies), (102, 102));
+        assert_eq!((stats.connections, stats.open, stats.requests), (1, 1, 6));
+        assert_eq!((stats.headers, stats.bodies, stats.receipts), (102, 102, 102));
     }
 }
 
@@ -247,6 +265,47 @@ async fn large_answers_are_cut_at_two_mebibytes() {
 }
 
 #[tokio::test]
+async fn receipts_are_cut_at_two_mebibytes_and_go_on_from_there_in_eth_70() {
+    let blocks: Vec<_> = Generator::new(Profile::Mainnet, 2).take(80).collect();
+    let peer = Peer::honest(chain_of(&blocks), spec(), Duration::ZERO).await.unwrap();
+    let mut client = Client::connect(peer.record()).await.unwrap();
+    let hashes: Vec<_> = blocks.iter().map(|block| block.header.hash()).collect();
+    let whole = |index: usize| receipts_of(&blocks[index]).unwrap();
+    let (mut found, is_cut) = client.receipts(0, &hashes).await;
+    assert!(is_cut && (25..60).contains(&found.len()), "{} blocks", found.len());
+    let mut last = found.pop().unwrap();
+    for (index, receipts) in found.iter().enumerate() {
+        assert_eq!(*receipts, whole(index));
+    }
+    let first = last.items.len() as u64;
+    let (rest, is_cut) = client.receipts(first, &hashes[found.len()..=found.len()]).await;
+    assert!(!is_cut);
+    last.items.extend(rest.into_iter().flat_map(|block| block.items));
+    assert_eq!(last, whole(found.len()));
+}
+
+#[tokio::test]
+async fn a_peer_without_receipts_has_bodies() {
+    let rig = Rig::start(Behaviour::LacksReceipts).await;
+    let mut client = rig.client().await;
+    assert_eq!(client.receipts(0, &rig.hashes(1, 5)).await, (vec![], false));
+    assert_eq!(client.bodies(&rig.hashes(1, 5)).await.len(), 5);
+}
+
+#[tokio::test]
+async fn a_peer_that_swaps_receipts_sends_none_that_was_asked_for() {
+    let rig = Rig::start(Behaviour::SwapsReceipts).await;
+    let mut client = rig.client().await;
+    let (receipts, _) = client.receipts(0, &rig.hashes(40, 9)).await;
+    assert_eq!(receipts.len(), 9);
+    for (block, receipts) in rig.blocks[39..48].iter().zip(&receipts) {
+        let items = receipts.items.iter().map(|receipt| consensus_receipt(receipt).unwrap());
+        assert!(receipts_match(&block.header, &items.collect::<Vec<_>>()).is_err());
+    }
+    assert_eq!(client.bodies(&rig.hashes(1, 1)).await, [Body::clone(&rig.blocks[0].body)]);
+}
+
+#[tokio::test]
 async fn a_growing_chain_is_served_and_announced_every_32_blocks_or_when_it_turns() {
     let mut generator = Generator::new(Profile::Empty, 1);
     let blocks: Vec<_> = generator.by_ref().take(60).collect();
@@ -272,6 +331,7 @@ async fn a_peer_without_bodies_says_so() {
     let rig = Rig::start(Behaviour::LacksBodies).await;
     let mut client = rig.client().await;
     assert_eq!(client.bodies(&rig.hashes(1, 5)).await, []);
+    assert_eq!(client.receipts(0, &rig.hashes(1, 5)).await, (vec![], false));
     assert_eq!(client.headers(HashOrNumber::Number(50), 5).await.len(), 5);
 }
 
@@ -281,6 +341,7 @@ async fn a_peer_of_short_answers_sends_one_item() {
     let mut client = rig.client().await;
     let bodies = client.bodies(&rig.hashes(40, 9)).await;
     assert_eq!(bodies, [Body::clone(&rig.blocks[39].body)]);
+    assert_eq!(client.receipts(0, &rig.hashes(40, 9)).await.0.len(), 1);
     assert_eq!(client.headers(HashOrNumber::Number(50), 5).await.len(), 1);
 }
 

@@ -15,7 +15,7 @@ pub const MAX_TRANSACTIONS_PER_MESSAGE: usize = 131_072;
 pub const MAX_WITHDRAWALS_PER_MESSAGE: usize = 16_384;
 
 /// Transaction types are below this (EIP-2718); RLP lists begin at 0xc0.
-const FIRST_NON_TYPE: u8 = 0x80;
+pub(super) const FIRST_NON_TYPE: u8 = 0x80;
 const FIRST_LIST: u8 = 0xc0;
 const EMPTY_LIST: u8 = 0xc0;
 
@@ -91,7 +91,7 @@ pub fn encode_body(body: &Body, out: &mut BytesMut) {
     put_list_of(out, |out| {
         put_list_of(out, |out| {
             for transaction in &body.transactions {
-                put_transaction(transaction, out);
+                put_enveloped(transaction, out);
             }
         });
         let none = body.ommers.is_empty();
@@ -102,12 +102,13 @@ pub fn encode_body(body: &Body, out: &mut BytesMut) {
     });
 }
 
-fn put_transaction(transaction: &[u8], out: &mut BytesMut) {
-    let is_list = transaction.first().is_some_and(|first| *first >= FIRST_LIST);
+/// Appends a transaction or a receipt: a legacy one as the list it is, a typed one as a byte string.
+pub(super) fn put_enveloped(envelope: &[u8], out: &mut BytesMut) {
+    let is_list = envelope.first().is_some_and(|first| *first >= FIRST_LIST);
     if is_list {
-        out.put_slice(transaction);
+        out.put_slice(envelope);
     } else {
-        transaction.encode(out);
+        envelope.encode(out);
     }
 }
 

@@ -11,16 +11,16 @@ use alloy_consensus::Header;
 use alloy_primitives::{B256, Bytes, Sealable, keccak256};
 use alloy_rlp::{Decodable, Encodable};
 use bytes::BytesMut;
-use moorline_messages::{AnnouncedRange, Body, HashOrNumber, SealedHeader};
+use moorline_messages::{AnnouncedRange, Body, HashOrNumber, Receipts, SealedHeader};
 use thiserror::Error;
 
 use crate::rlp::{Items, RlpError, list_of, put_hashes, put_list, put_list_of};
 
 pub(crate) use body::encoded_length as body_length;
-pub(crate) use receipt::encoded_length as receipts_length;
+pub(crate) use receipt::{receipt_length, receipts_length};
 
 pub use body::{MAX_TRANSACTIONS_PER_MESSAGE, MAX_WITHDRAWALS_PER_MESSAGE, encode_body};
-pub use receipt::{MAX_LOGS_PER_MESSAGE, Receipt};
+pub use receipt::{MAX_LOGS_PER_MESSAGE, MAX_RECEIPTS_PER_MESSAGE};
 pub use status::{Status, StatusChain};
 
 /// The largest eth message, uncompressed: what geth and reth accept.
@@ -156,8 +156,8 @@ pub enum EthMessage {
         request_id: u64,
         /// Whether the last block's list was cut short. On the wire from eth/70 on (EIP-7975).
         last_block_incomplete: bool,
-        /// The receipts.
-        blocks: Vec<Vec<Receipt>>,
+        /// The receipts. Whatever the version, each is here in the flat form.
+        blocks: Vec<Receipts>,
     },
     /// A node now serves another range. From eth/69 on (EIP-7642).
     BlockRangeUpdate(AnnouncedRange),

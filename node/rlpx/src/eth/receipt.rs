@@ -1,39 +1,37 @@
-//! Receipts in their three forms on the wire: with a bloom and an envelope in eth/68, flat and
-//! without a bloom from eth/69 on (EIP-7642).
+//! Receipts on the wire: with a bloom and an envelope in eth/68, flat and without a bloom from eth/69
+//! on (EIP-7642). Flat ones are slices of the message; others are made flat as they are read.
 
-use alloy_primitives::{Bloom, Bytes, Log, logs_bloom};
-use alloy_rlp::{BufMut, Encodable, Header};
-use bytes::BytesMut;
+use alloy_primitives::{Address, B256, Bloom};
+use alloy_rlp::{BufMut, Decodable, EMPTY_STRING_CODE};
+use bytes::{Bytes, BytesMut};
+use moorline_messages::Receipts;
+use moorline_rules::{consensus_receipt, logs_bloom};
 
-use super::MAX_ITEMS;
-use crate::rlp::{Items, RlpError, list_of, put_list_of};
+use super::{
+    MAX_ITEMS,
+    body::{FIRST_NON_TYPE, put_enveloped},
+};
+use crate::rlp::{Items, RlpError, put_list, put_list_of};
 
 /// Most receipts in one message, as many as transactions.
-const MAX_RECEIPTS_PER_MESSAGE: usize = super::MAX_TRANSACTIONS_PER_MESSAGE;
+pub const MAX_RECEIPTS_PER_MESSAGE: usize = super::MAX_TRANSACTIONS_PER_MESSAGE;
 /// Most logs in one message. A log takes at least 24 bytes, and some 80 ordinarily.
 pub const MAX_LOGS_PER_MESSAGE: usize = 262_144;
 /// A log has at most four topics.
 const MAX_TOPICS: usize = 4;
 
-/// What a transaction did. Its bloom follows from its logs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Receipt {
-    /// EIP-2718 type of the transaction; 0 is legacy.
-    pub tx_type: u8,
-    /// The status, empty or `01` (EIP-658), or the state root that was there before Byzantium.
-    pub status_or_root: Bytes,
-    /// Gas used in the block up to and including this transaction.
-    pub cumulative_gas_used: u64,
-    /// What it logged.
-    pub logs: Vec<Log>,
-}
+/// What a bloom, with its header, and an envelope add to a receipt in eth/68, at most.
+const BLOOM_AND_ENVELOPE_BYTES: usize = 272;
+/// The header of a list of any length.
+const LIST_HEADER_BYTES: usize = 9;
 
+/// What one message may still bring.
 struct Allowance {
     receipts: usize,
     logs: usize,
 }
 
-pub(super) fn read_blocks(mut items: Items, version: u8) -> Result<Vec<Vec<Receipt>>, RlpError> {
+pub(super) fn read_blocks(mut items: Items, version: u8) -> Result<Vec<Receipts>, RlpError> {
     let mut blocks = Vec::with_capacity(items.count("blocks' receipts", MAX_ITEMS)?);
     let mut allowance =
         Allowance { receipts: MAX_RECEIPTS_PER_MESSAGE, logs: MAX_LOGS_PER_MESSAGE };
@@ -47,126 +45,128 @@ fn read_block(
     mut items: Items,
     version: u8,
     allowance: &mut Allowance,
-) -> Result<Vec<Receipt>, RlpError> {
+) -> Result<Receipts, RlpError> {
     let count = items.count("receipts", allowance.receipts)?;
     allowance.receipts = allowance.receipts.saturating_sub(count);
     let mut receipts = Vec::with_capacity(count);
     while !items.is_empty() {
-        receipts.push(if version >= 69 {
-            read_flat(items.next_list()?, allowance)?
+        let receipt = if version >= 69 {
+            read_flat(&mut items, allowance)?
         } else {
             read_enveloped(&mut items, allowance)?
-        });
+        };
+        receipts.push(receipt.into());
     }
-    Ok(receipts)
+    Ok(Receipts { items: receipts })
 }
 
-fn read_flat(mut fields: Items, allowance: &mut Allowance) -> Result<Receipt, RlpError> {
-    let receipt = Receipt {
-        tx_type: fields.next()?,
-        status_or_root: read_status(&mut fields)?,
-        cumulative_gas_used: fields.next()?,
-        logs: read_logs(fields.next_list()?, allowance)?,
-    };
+/// `[type, status or root, cumulative gas, logs]`, as it came.
+fn read_flat(items: &mut Items, allowance: &mut Allowance) -> Result<Bytes, RlpError> {
+    let raw = items.next_raw_list()?;
+    let mut fields = Items::of_message(raw.clone())?;
+    if fields.next::<u8>()? >= FIRST_NON_TYPE {
+        return Err(RlpError::Senseless("a receipt's type is not that of a transaction"));
+    }
+    read_status(&mut fields)?;
+    read_gas(&mut fields)?;
+    check_logs(fields.next_list()?, allowance)?;
     fields.end("a receipt")?;
-    Ok(receipt)
+    Ok(raw)
 }
 
-fn read_enveloped(items: &mut Items, allowance: &mut Allowance) -> Result<Receipt, RlpError> {
+fn read_enveloped(items: &mut Items, allowance: &mut Allowance) -> Result<Bytes, RlpError> {
     if items.next_is_list()? {
-        return read_with_bloom(0, items.next_list()?, allowance);
+        return flattened(EMPTY_STRING_CODE, items.next_list()?, allowance);
     }
     let mut envelope = items.next_string()?;
     match envelope.first().copied() {
-        Some(tx_type) if tx_type < 0x80 => {
+        Some(kind @ 1..FIRST_NON_TYPE) => {
             let payload = envelope.split_off(1);
-            read_with_bloom(tx_type, Items::of_message(payload)?, allowance)
+            flattened(kind, Items::of_message(payload)?, allowance)
         }
         _ => Err(RlpError::Senseless("a receipt has no type")),
     }
 }
 
-fn read_with_bloom(
-    tx_type: u8,
-    mut fields: Items,
-    allowance: &mut Allowance,
-) -> Result<Receipt, RlpError> {
-    let status_or_root = read_status(&mut fields)?;
-    let cumulative_gas_used = fields.next()?;
+/// The flat form of `[status or root, cumulative gas, bloom, logs]`. `kind` is the type's RLP.
+fn flattened(kind: u8, mut fields: Items, allowance: &mut Allowance) -> Result<Bytes, RlpError> {
+    let status = read_status(&mut fields)?;
+    let gas = read_gas(&mut fields)?;
     let bloom: Bloom = fields.next()?;
-    let logs = read_logs(fields.next_list()?, allowance)?;
+    let logs = fields.next_raw_list()?;
     fields.end("a receipt")?;
-    if bloom != logs_bloom(&logs) {
+    check_logs(Items::of_message(logs.clone())?, allowance)?;
+    if bloom != logs_bloom(&logs)? {
         return Err(RlpError::Senseless("a receipt's bloom does not follow from its logs"));
     }
-    Ok(Receipt { tx_type, status_or_root, cumulative_gas_used, logs })
+    let mut flat = BytesMut::with_capacity(logs.len().saturating_add(64));
+    put_list(&[&[kind][..], &status, &gas, &logs].concat(), &mut flat);
+    Ok(flat.freeze())
 }
 
+/// Empty or `01` (EIP-658), or the state root that was there before Byzantium; with its own header.
 fn read_status(fields: &mut Items) -> Result<Bytes, RlpError> {
-    let status = fields.next_string()?;
-    match status.as_ref() {
-        [] | [1] => Ok(status.into()),
-        root if root.len() == 32 => Ok(status.into()),
+    let raw = fields.next_raw()?;
+    match raw.as_ref() {
+        [EMPTY_STRING_CODE] | [1] => Ok(raw),
+        [0xa0, root @ ..] if root.len() == 32 => Ok(raw),
         _ => Err(RlpError::Senseless("a receipt's status is neither 0, 1 nor a root")),
     }
 }
 
-fn read_logs(mut items: Items, allowance: &mut Allowance) -> Result<Vec<Log>, RlpError> {
+/// A number of 64 bits, with its own header.
+fn read_gas(fields: &mut Items) -> Result<Bytes, RlpError> {
+    let raw = fields.next_raw()?;
+    let mut view: &[u8] = &raw;
+    u64::decode(&mut view)?;
+    Ok(raw)
+}
+
+/// Whether all logs are `[address, topics, data]`.
+fn check_logs(mut items: Items, allowance: &mut Allowance) -> Result<(), RlpError> {
     let count = items.count("logs", allowance.logs)?;
     allowance.logs = allowance.logs.saturating_sub(count);
-    let mut logs = Vec::with_capacity(count);
     while !items.is_empty() {
-        let mut fields = items.next_list()?;
-        let address = fields.next()?;
-        let topics = fields.next_list()?.hashes(MAX_TOPICS)?;
-        let data = fields.next_string()?.into();
-        fields.end("a log")?;
-        logs.push(Log::new_unchecked(address, topics, data));
-    }
-    Ok(logs)
-}
-
-pub(super) fn encode_blocks(blocks: &[Vec<Receipt>], version: u8, out: &mut BytesMut) {
-    for block in blocks {
-        put_block(block, version, out);
-    }
-}
-
-fn put_block(block: &[Receipt], version: u8, out: &mut BytesMut) {
-    put_list_of(out, |out| {
-        for receipt in block {
-            put_receipt(receipt, version, out);
+        let mut log = items.next_list()?;
+        log.next::<Address>()?;
+        let mut topics = log.next_list()?;
+        topics.count("topics", MAX_TOPICS)?;
+        while !topics.is_empty() {
+            topics.next::<B256>()?;
         }
-    });
+        log.next_string()?;
+        log.end("a log")?;
+    }
+    Ok(())
 }
 
-fn put_receipt(receipt: &Receipt, version: u8, out: &mut BytesMut) {
-    if version >= 69 {
+pub(super) fn encode_blocks(blocks: &[Receipts], version: u8, out: &mut BytesMut) {
+    for block in blocks {
         put_list_of(out, |out| {
-            receipt.tx_type.encode(out);
-            receipt.status_or_root.encode(out);
-            receipt.cumulative_gas_used.encode(out);
-            receipt.logs.encode(out);
+            for receipt in &block.items {
+                put_receipt(receipt, version, out);
+            }
         });
-        return;
     }
-    let payload = list_of(|out| {
-        receipt.status_or_root.encode(out);
-        receipt.cumulative_gas_used.encode(out);
-        logs_bloom(&receipt.logs).encode(out);
-        receipt.logs.encode(out);
-    });
-    if receipt.tx_type != 0 {
-        let payload_length = payload.len().saturating_add(1);
-        Header { list: false, payload_length }.encode(out);
-        out.put_u8(receipt.tx_type);
-    }
-    out.put_slice(&payload);
 }
 
-/// Size of a block's receipts in a message, for keeping answers within their budget.
-pub(crate) fn encoded_length(block: &[Receipt], version: u8) -> usize {
-    let mut out = BytesMut::new();
-    put_block(block, version, &mut out);
-    out.len()
+fn put_receipt(receipt: &[u8], version: u8, out: &mut BytesMut) {
+    let consensus = if version >= 69 { None } else { consensus_receipt(receipt).ok() };
+    match consensus {
+        Some(consensus) => put_enveloped(&consensus, out),
+        // what is no receipt has no other form either
+        None => out.put_slice(receipt),
+    }
+}
+
+/// Size of a receipt in a message, for keeping answers within their budget. Never too small.
+pub(crate) const fn receipt_length(receipt: &[u8], version: u8) -> usize {
+    let added = if version >= 69 { 0 } else { BLOOM_AND_ENVELOPE_BYTES };
+    receipt.len().saturating_add(added)
+}
+
+/// Size of a block's receipts in a message, as above.
+pub(crate) fn receipts_length(block: &Receipts, version: u8) -> usize {
+    let lengths = block.items.iter().map(|receipt| receipt_length(receipt, version));
+    lengths.fold(LIST_HEADER_BYTES, usize::saturating_add)
 }

@@ -1,6 +1,8 @@
 #![allow(clippy::arithmetic_side_effects)]
 
-use alloy_primitives::{Address, Log, LogData, U256};
+mod receipts;
+
+use alloy_primitives::{Address, U256};
 use moorline_messages::AnnouncedRange;
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -83,16 +85,6 @@ fn messages_of_besu_decode_and_encode_to_the_same_bytes() {
         let Some(vector) = load::<BesuVector>(&path) else { return };
         back_and_forth(68, id, &unhex(&vector.rlp));
     }
-}
-
-#[test]
-fn a_bloom_that_does_not_follow_from_the_logs_is_refused() {
-    // the vector's bloom and logs were made up independently of one another
-    let Some(vector) = load::<BesuVector>("besu/eth66-messages/ReceiptsPacket66.json") else {
-        return;
-    };
-    let refused = decode(68, id::RECEIPTS, &unhex(&vector.rlp));
-    assert!(matches!(refused, Err(EthError::Message { error: RlpError::Senseless(_), .. })));
 }
 
 #[test]
@@ -280,31 +272,6 @@ fn range() -> AnnouncedRange {
     AnnouncedRange { earliest: 3, latest: 7, latest_hash: B256::repeat_byte(7) }
 }
 
-fn receipts() -> impl Strategy<Value = Receipt> {
-    let log =
-        (any::<[u8; 20]>(), prop::collection::vec(any::<[u8; 32]>(), 0..=4), any::<Vec<u8>>())
-            .prop_map(|(address, topics, data)| Log {
-                address: Address::from(address),
-                data: LogData::new_unchecked(
-                    topics.into_iter().map(B256::from).collect(),
-                    data.into(),
-                ),
-            });
-    let status = prop_oneof![
-        Just(Bytes::new()),
-        Just(Bytes::from_static(&[1])),
-        any::<[u8; 32]>().prop_map(|root| Bytes::copy_from_slice(&root)),
-    ];
-    (0_u8..5, status, any::<u64>(), prop::collection::vec(log, 0..3)).prop_map(
-        |(tx_type, status_or_root, cumulative_gas_used, logs)| Receipt {
-            tx_type,
-            status_or_root,
-            cumulative_gas_used,
-            logs,
-        },
-    )
-}
-
 fn bodies() -> impl Strategy<Value = Body> {
     let transaction = prop_oneof![
         (0_u8..0x80, any::<Vec<u8>>())
@@ -359,14 +326,11 @@ fn messages() -> impl Strategy<Value = EthMessage> {
         (any::<u64>(), any::<u64>(), hashes()).prop_map(|(request_id, first_receipt, hashes)| {
             EthMessage::GetReceipts { request_id, first_receipt, hashes }
         }),
-        (
-            any::<u64>(),
-            any::<bool>(),
-            prop::collection::vec(prop::collection::vec(receipts(), 0..4), 0..3)
-        )
-            .prop_map(|(request_id, last_block_incomplete, blocks)| {
+        (any::<u64>(), any::<bool>(), prop::collection::vec(receipts::of_block(), 0..3)).prop_map(
+            |(request_id, last_block_incomplete, blocks)| {
                 EthMessage::Receipts { request_id, last_block_incomplete, blocks }
-            }),
+            }
+        ),
     ]
 }
 

@@ -2,28 +2,35 @@
 
 use std::{
     collections::BTreeMap,
+    ops::RangeInclusive,
     sync::atomic::{AtomicUsize, Ordering},
 };
 
 use alloy_consensus::Header;
 use alloy_eip2124::{ForkFilterKey, Head};
-use alloy_primitives::{Bytes, keccak256};
+use alloy_primitives::{Address, Bytes, keccak256};
 use alloy_rlp::Encodable;
 use futures_util::future::BoxFuture;
-use moorline_messages::{BlockNumHash, Body, FetchItems, FetchedItems, HashOrNumber, RequestId};
+use moorline_messages::{
+    BlockNumHash, Body, FetchItems, FetchedItems, HashOrNumber, Receipts, RequestId,
+};
 use tokio::{net::TcpStream, sync::Semaphore};
 
 use super::*;
-use crate::{EthMessage, Message, random_key};
+use crate::{
+    EthMessage, Message, random_key,
+    rlp::{list_of, put_list},
+};
 
 /// Longer than anything here takes, and short enough to wait for when something hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A linked chain with a body for each block; serving waits until the gate lets it.
+/// A linked chain with a body and receipts for each block; serving waits until the gate lets it.
 pub(super) struct MemoryChain {
     headers: Vec<Bytes>,
     numbers: BTreeMap<B256, usize>,
     bodies: Vec<Body>,
+    receipts: Vec<Receipts>,
     gate: Semaphore,
     pub(super) waiting: AtomicUsize,
 }
@@ -34,16 +41,27 @@ impl MemoryChain {
     }
 
     pub(super) fn heavy(blocks: u64, transaction_bytes: usize) -> Arc<Self> {
-        let chain = Self::build(blocks, transaction_bytes);
+        let chain = Self::build(blocks, transaction_bytes, receipts_of_block);
+        chain.open();
+        chain
+    }
+
+    /// Blocks that have these receipts.
+    pub(super) fn with_receipts(blocks: u64, receipts: impl Fn(usize) -> Receipts) -> Arc<Self> {
+        let chain = Self::build(blocks, 16, receipts);
         chain.open();
         chain
     }
 
     pub(super) fn gated(blocks: u64) -> Arc<Self> {
-        Self::build(blocks, 16)
+        Self::build(blocks, 16, receipts_of_block)
     }
 
-    fn build(blocks: u64, transaction_bytes: usize) -> Arc<Self> {
+    fn build(
+        blocks: u64,
+        transaction_bytes: usize,
+        receipts: impl Fn(usize) -> Receipts,
+    ) -> Arc<Self> {
         let mut headers = Vec::new();
         let mut numbers = BTreeMap::new();
         let mut parent_hash = B256::ZERO;
@@ -57,7 +75,8 @@ impl MemoryChain {
         }
         let (gate, waiting) = (Semaphore::new(0), AtomicUsize::new(0));
         let bodies = (0..headers.len()).map(|number| noise(number, transaction_bytes)).collect();
-        Arc::new(Self { headers, numbers, bodies, gate, waiting })
+        let receipts = (0..headers.len()).map(receipts).collect();
+        Arc::new(Self { headers, numbers, bodies, receipts, gate, waiting })
     }
 
     /// Lets everybody be served from now on.
@@ -81,6 +100,10 @@ impl MemoryChain {
         self.bodies[number].clone()
     }
 
+    pub(super) fn receipts(&self, number: usize) -> Receipts {
+        self.receipts[number].clone()
+    }
+
     async fn pass_gate(&self) {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let _ = self.gate.acquire().await;
@@ -99,6 +122,28 @@ fn noise(number: usize, transaction_bytes: usize) -> Body {
         ommers: Body::NO_OMMERS,
         withdrawals: Some(Vec::new()),
     }
+}
+
+/// Three small receipts, different for each block.
+fn receipts_of_block(number: usize) -> Receipts {
+    let gas = u64::try_from(number).unwrap() * 100_000;
+    Receipts { items: (1..=3).map(|count| receipt(gas + count * 21_000, 16)).collect() }
+}
+
+/// A receipt of a transaction that logged so many bytes.
+pub(super) fn receipt(gas: u64, data_bytes: usize) -> Bytes {
+    let log = list_of(|out| {
+        Address::with_last_byte(7).encode(out);
+        put_list(&[], out);
+        vec![8; data_bytes].as_slice().encode(out);
+    });
+    let receipt = list_of(|out| {
+        2_u8.encode(out);
+        true.encode(out);
+        gas.encode(out);
+        put_list(&log, out);
+    });
+    receipt.freeze().into()
 }
 
 impl ChainSource for MemoryChain {
@@ -134,6 +179,14 @@ impl ChainSource for MemoryChain {
             self.pass_gate().await;
             let numbers = hashes.iter().map_while(|hash| self.numbers.get(hash));
             numbers.map(|number| self.body(*number)).collect()
+        })
+    }
+
+    fn receipts(&self, hashes: Vec<B256>, _budget_bytes: usize) -> BoxFuture<'_, Vec<Receipts>> {
+        Box::pin(async move {
+            self.pass_gate().await;
+            let numbers = hashes.iter().map_while(|hash| self.numbers.get(hash));
+            numbers.map(|number| self.receipts(*number)).collect()
         })
     }
 }
@@ -295,7 +348,8 @@ impl Peer {
     pub(super) async fn asked(&mut self) -> u64 {
         match self.hear_eth().await {
             EthMessage::GetBlockHeaders { request_id, .. }
-            | EthMessage::GetBlockBodies { request_id, .. } => request_id,
+            | EthMessage::GetBlockBodies { request_id, .. }
+            | EthMessage::GetReceipts { request_id, .. } => request_id,
             other => panic!("expected a request, got {other:?}"),
         }
     }
@@ -303,6 +357,10 @@ impl Peer {
 
 pub(super) fn headers(top: u64, limit: u64) -> FetchItems {
     FetchItems::Headers { top: HashOrNumber::Number(top), limit }
+}
+
+pub(super) fn receipts(chain: &MemoryChain, numbers: RangeInclusive<u64>) -> FetchItems {
+    FetchItems::Receipts { blocks: numbers.map(|number| chain.block(number)).collect() }
 }
 
 /// Waits for a condition that another task brings about.

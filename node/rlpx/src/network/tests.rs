@@ -1,12 +1,14 @@
 #![allow(clippy::arithmetic_side_effects)]
 
+mod partial;
+
 use std::collections::BTreeMap;
 
-use moorline_messages::{FetchItems, FetchedItems, HashOrNumber, RequestId};
+use moorline_messages::{FetchItems, FetchedItems, HashOrNumber, Receipts, RequestId};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{
-    rig::{MemoryChain, Node, Peer, config, headers, until},
+    rig::{MemoryChain, Node, Peer, config, headers, receipts, until},
     *,
 };
 use crate::{
@@ -46,6 +48,12 @@ async fn two_nodes_fetch_from_each_other_in_every_version() {
             let FetchedItems::Bodies(found) = items else { panic!("not bodies") };
             assert_eq!((request, found.len()), (RequestId(6), 128));
             assert_eq!(*found[27], chain.body(127));
+
+            node.fetch(session, 7, receipts(&chain, 100..=227)).await;
+            let (request, items, _) = node.answered().await;
+            let FetchedItems::Receipts(found) = items else { panic!("not receipts") };
+            assert_eq!((request, found.len()), (RequestId(7), 128));
+            assert_eq!(*found[27], chain.receipts(127));
         }
     }
 }
@@ -133,7 +141,7 @@ async fn breaches_close_the_session_and_name_themselves() {
     let (_, mut peer) = node.met(&chain).await;
     let blocks = Vec::new();
     peer.say(EthMessage::Receipts { request_id: 1, last_block_incomplete: false, blocks }).await;
-    node.expect_breach("nobody asked").await;
+    node.expect_breach("never made").await;
 
     let (_, mut peer) = node.met(&chain).await;
     for _ in 0..=60 {
@@ -239,7 +247,7 @@ async fn hostile_requests_for_headers_are_answered_within_their_limits() {
         hashes: vec![chain.hash(3)],
     })
     .await;
-    let blocks = Vec::new();
+    let blocks = vec![Receipts::default()];
     let nothing = EthMessage::Receipts { request_id: 9, last_block_incomplete: false, blocks };
     assert_eq!(peer.hear_eth().await, nothing);
 }
