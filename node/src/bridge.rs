@@ -9,8 +9,8 @@ use alloy_primitives::{B256, Bytes};
 use futures_util::future::BoxFuture;
 use moorline_kit::{Cause, Inbox, Port};
 use moorline_messages::{
-    Body, CloseReason, HashOrNumber, NodeRecord, PeerId, Receipts, RequestId, SessionCommand, SessionEvent,
-    SessionId, StoreAnswer, StoreQuery,
+    Body, CloseReason, HashOrNumber, NodeRecord, PeerId, Receipts, RequestId, SessionCommand,
+    SessionEvent, SessionId, StoreAnswer, StoreQuery,
 };
 use moorline_rlpx::ChainSource;
 use moorline_rpc::StorePort;

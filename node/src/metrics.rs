@@ -113,7 +113,11 @@ fn work(sheet: &mut Sheet<'_>, seen: &Observed) -> fmt::Result {
     sheet.counter("blocks", "Blocks proved and on disk", progress.blocks)?;
     let help = "Blocks whose receipts are proved and on disk";
     sheet.counter("receipts", help, progress.receipts)?;
-    sheet.counter("proved_bytes", "Bytes of headers, bodies and receipts proved", progress.bytes)?;
+    sheet.counter(
+        "proved_bytes",
+        "Bytes of headers, bodies and receipts proved",
+        progress.bytes,
+    )?;
     let help = "Bodies and receipts that arrived although they were already here";
     sheet.counter("refetched_blocks", help, progress.refetched)?;
     let help = "Held headers that were dropped to make room and asked for again";

@@ -14,6 +14,7 @@ mod commands;
 mod hostile_peers;
 mod kills;
 mod panics;
+mod receipts;
 mod restarts;
 mod traces;
 

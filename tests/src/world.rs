@@ -62,6 +62,13 @@ impl World {
         (1..=self.chain.tip().number).filter(is_full).count() as u64
     }
 
+    /// How many blocks' receipts have to be fetched: of those that have any.
+    pub fn receipts(&self) -> u64 {
+        let block = |number| self.chain.block(HashOrNumber::Number(number)).unwrap();
+        let has_some = |number: &u64| !block(*number).body.transactions.is_empty();
+        (1..=self.chain.tip().number).filter(has_some).count() as u64
+    }
+
     /// Peers that serve the chain.
     pub async fn peers(&self, mix: impl IntoIterator<Item = (Behaviour, Duration)>) -> Devnet {
         let chain: Arc<dyn Chain> = self.chain.clone();

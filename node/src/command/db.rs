@@ -23,7 +23,10 @@ fn stats(disk: &moorline_store::Disk, json: bool) -> Result<()> {
         format!("canonical  {} blocks, the genesis block aside", stats.canonical),
         format!("headers    {}", stats.headers),
         format!("bodies     {}", stats.bodies),
-        format!("receipts   {}", if stats.keeps_receipts { stats.receipts.to_string() } else { "not kept".to_owned() }),
+        format!(
+            "receipts   {}",
+            if stats.keeps_receipts { stats.receipts.to_string() } else { "not kept".to_owned() }
+        ),
         format!("files      {}", HumanBytes(stats.blocks_bytes)),
         format!("index      {}", HumanBytes(stats.index_bytes)),
         format!("unfinished {} spans", stats.spans.len()),
@@ -43,9 +46,7 @@ fn check(disk: &moorline_store::Disk, json: bool) -> Result<()> {
         terminal::print(&serde_json::to_string(&report)?)?;
     } else {
         let (blocks, records) = (report.blocks, report.pointers);
-        terminal::print(&format!(
-            "{blocks} blocks proved again, {records} records reached"
-        ))?;
+        terminal::print(&format!("{blocks} blocks proved again, {records} records reached"))?;
         for found in &report.faults {
             terminal::print(&format!("block {}: {}", found.block, found.fault))?;
         }
