@@ -12,7 +12,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a11_capabilities_are_what_is_supported_and_nothing_else() {
+async fn a11_a35_capabilities_are_what_is_supported_and_nothing_else() {
     let mut rig = Rig::new().await;
     let ours = json!([["engine_newPayloadV3", "engine_somethingElseV9"]]);
     let answer = rig.call_unasked("engine_exchangeCapabilities", ours).await;
@@ -39,6 +39,26 @@ async fn a11_capabilities_are_what_is_supported_and_nothing_else() {
     }
     let (method, params) = ("engine_exchangeCapabilities", json!(["engine_newPayloadV3"]));
     rig.expect_error(method, params, -32602, "capabilities").await;
+}
+
+#[tokio::test]
+async fn a9_errors_have_the_codes_of_the_specification_and_no_data() {
+    let mut rig = Rig::new().await;
+    let unknown = json!({"jsonrpc": "2.0", "id": 1, "method": "engine_nothingV1", "params": []});
+    let no_request = json!({"jsonrpc": "2.0", "id": 1, "method": 7});
+    for (request, code) in [(unknown, -32601), (no_request, -32600)] {
+        let answer = Rig::send(rig.addr, &request).await;
+        expect_error(&answer, code, "");
+    }
+    // -32700 is a4's; -38002 and -38003 are those of forkchoices
+    for (method, params, code) in [
+        ("engine_newPayloadV3", json!([]), -32602),
+        ("engine_getPayloadV1", json!(["0x0000000000000000"]), -38001),
+        ("engine_getPayloadBodiesByRangeV1", json!(["0x1", "0xffff"]), -38004),
+        ("engine_getBlobsV1", json!([[]]), -38005),
+    ] {
+        rig.expect_error(method, params, code, "").await;
+    }
 }
 
 #[tokio::test]
@@ -112,7 +132,7 @@ async fn our_own_client_waits_no_longer_than_the_specification_gives() {
 }
 
 #[test]
-fn the_tree_is_given_less_time_than_any_consensus_client_gives() {
+fn a10_the_tree_is_given_less_time_than_any_consensus_client_gives() {
     let config = EngineConfig::new("127.0.0.1:8551".parse().unwrap(), SECRET);
     assert_eq!(config.tree_wait, TREE_WAIT);
     assert!(TREE_WAIT.as_secs() < 6);
