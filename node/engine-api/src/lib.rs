@@ -25,6 +25,7 @@
 //!
 //! Nothing is kept here, so a restart loses the calls at hand and no more.
 
+mod access_list;
 mod auth;
 mod bodies;
 mod client;

@@ -1,5 +1,6 @@
 //! The Engine API over real HTTP, with a probe in place of the tree.
 
+mod access_list;
 mod auth;
 mod bodies;
 mod client;

@@ -18,7 +18,7 @@ const ALL: [(NewPayload, &str, u64); 5] = [
 ];
 
 /// The parameters of a call about an empty block at `time`, with a wrong hash.
-fn unsealed(version: NewPayload, time: u64) -> Value {
+pub(super) fn unsealed(version: NewPayload, time: u64) -> Value {
     let mut payload = json!({
         "parentHash": B256::repeat_byte(9), "feeRecipient": format!("0x{:040x}", 1),
         "stateRoot": B256::ZERO, "receiptsRoot": B256::ZERO,
@@ -49,7 +49,7 @@ fn unsealed(version: NewPayload, time: u64) -> Value {
 }
 
 /// Puts the hash in that the parameters really have.
-fn seal(version: NewPayload, spec: &ChainSpec, mut params: Value) -> Value {
+pub(super) fn seal(version: NewPayload, spec: &ChainSpec, mut params: Value) -> Value {
     let text = params.to_string();
     let parts = version.read(&Params::new(Some(&text)), spec).unwrap();
     let Err(PayloadError::BlockHash { found, .. }) = block_from_payload(parts) else {
@@ -59,7 +59,7 @@ fn seal(version: NewPayload, spec: &ChainSpec, mut params: Value) -> Value {
     params
 }
 
-fn sealed(version: NewPayload, spec: &ChainSpec, time: u64) -> Value {
+pub(super) fn sealed(version: NewPayload, spec: &ChainSpec, time: u64) -> Value {
     seal(version, spec, unsealed(version, time))
 }
 
