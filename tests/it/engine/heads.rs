@@ -34,6 +34,30 @@ fn tags_mean_what_the_consensus_client_said_over_what_is_here() {
     });
 }
 
+#[test]
+fn a7_the_nine_methods_that_a_consensus_client_reads_with_are_on_its_port() {
+    on_actix(async {
+        let rig = Rig::alone().await;
+        rig.synced_to(20).await;
+        let hash = rig.block(20).header.hash();
+        let chain_id = rig.world.spec.chain_id();
+        assert_eq!(rig.call("eth_chainId", json!([])).await, format!("{chain_id:#x}"));
+        assert_eq!(rig.call("eth_blockNumber", json!([])).await, "0x14");
+        assert_eq!(rig.call("eth_syncing", json!([])).await, false);
+        for (method, id) in
+            [("eth_getBlockByHash", json!(hash)), ("eth_getBlockByNumber", json!("0x14"))]
+        {
+            assert_eq!(rig.call(method, json!([id, false])).await["hash"], json!(hash));
+        }
+        // a store that keeps no receipts, and a node that executes nothing
+        rig.expect_error("eth_getLogs", json!([{"fromBlock": "0x1"}]), -32002).await;
+        for method in ["eth_call", "eth_getCode", "eth_sendRawTransaction"] {
+            rig.expect_error(method, json!([]), -32004).await;
+        }
+        rig.node.stop().await;
+    });
+}
+
 /// Blocks above the chain, of which the third breaks a rule.
 fn bad_branch(tip: &Block) -> Vec<Block> {
     let mut blocks = branch(tip, 6);
@@ -64,17 +88,14 @@ fn a21_a22_a_head_that_turns_out_invalid_is_in_no_interface() {
         for tag in ["safe", "finalized"] {
             rig.expect_error("eth_getBlockByNumber", json!([tag, false]), -39001).await;
         }
-        let height = rig.call("eth_blockNumber", json!([])).await;
-        let latest = rig.hash_of("latest").await;
-        assert_eq!(rig.hash_of(height.as_str().unwrap()).await, latest);
-        assert!(bad[2..].iter().all(|block| json!(block.header.hash()) != latest));
-        let above = format!("{:#x}", BLOCKS + 3);
-        assert_eq!(rig.hash_of(&above).await, json!(null));
 
         // and the good part of it is followed as before
         assert_eq!(rig.follow(bad[1].header.hash()).await, "SYNCING");
         rig.reach(&bad[1].header).await;
         assert!(rig.shows(bad[1].header.hash()).await);
+        assert_eq!(rig.hash_of("latest").await, json!(bad[1].header.hash()));
+        assert_eq!(rig.hash_of(&format!("{:#x}", BLOCKS + 3)).await, json!(null));
+        assert!(!rig.shows(bad[2].header.hash()).await);
         rig.node.stop().await;
     });
 }

@@ -165,6 +165,29 @@ fn a19_with_a_missing_ancestor_it_is_syncing_until_the_ancestor_is_here() {
 }
 
 #[test]
+fn b3_execution_requests_enter_the_hash() {
+    on_actix(async {
+        let rig = Rig::alone().await;
+        let (method, good) = payload(rig.block(40));
+        for (requests, expected) in [
+            (json!([]), "SYNCING"),
+            (json!(["0x00aa"]), "INVALID"),
+            (json!(["0x00aa", "0x02bb"]), "INVALID"),
+        ] {
+            let mut params = good.clone();
+            params[3] = requests;
+            assert_eq!(rig.send_payload(method, params).await, expected);
+        }
+        for requests in [json!(["0x"]), json!(["0x01"]), json!(["0x01aa", "0x00bb"]), Value::Null] {
+            let mut params = good.clone();
+            params[3] = requests;
+            rig.expect_error(method, params, -32602).await;
+        }
+        rig.node.stop().await;
+    });
+}
+
+#[test]
 fn b1_b10_transactions_and_withdrawals_enter_the_hash() {
     on_actix(async {
         let rig = Rig::alone().await;
@@ -210,7 +233,7 @@ fn a19_a20_on_the_chain_it_is_syncing_and_beside_it_accepted() {
 }
 
 #[test]
-fn a18_every_fork_has_its_method_and_the_whole_chain_goes_in_by_payloads() {
+fn a18_b2_b5_b9_every_fork_has_its_method_and_the_whole_chain_goes_in_by_payloads() {
     on_actix(async {
         let rig = Rig::alone().await;
         rig.synced_to(BLOCKS).await;

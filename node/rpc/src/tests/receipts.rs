@@ -61,7 +61,7 @@ fn number(value: &Value) -> u64 {
 }
 
 #[tokio::test]
-async fn mainnet_receipts_add_up_to_what_their_header_says() {
+async fn b13_mainnet_receipts_add_up_to_what_their_header_says() {
     let (Some(one), Some(two)) = (mainnet(17_034_869), mainnet(17_034_870)) else { return };
     let (canonical, receipts) = [one, two].into_iter().unzip::<_, _, Vec<_>, Vec<_>>();
     let holdings = Holdings { canonical: canonical.clone(), receipts, ..Holdings::default() };
