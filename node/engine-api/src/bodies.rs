@@ -9,6 +9,7 @@ use jsonrpsee::types::{ErrorObjectOwned, Params};
 use moorline_kit::{Ask, Port};
 use moorline_messages::{Body, PayloadBlocks, StoreAnswer, StoreError, StoreQuery};
 use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
@@ -68,7 +69,7 @@ impl GetBodies {
 /// `ExecutionPayloadBodyV1` or `V2`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct PayloadBody {
+struct PayloadBody {
     transactions: Vec<Bytes>,
     withdrawals: Option<Vec<Withdrawal>>,
     /// Absent in V1; null in V2, since no access lists are kept.
@@ -87,26 +88,26 @@ impl Bodies {
         Self { store, room: Semaphore::new(BODIES_CALLS_MAX) }
     }
 
+    /// The answer to a call, as JSON: there may be a hundred megabytes of it.
     pub(crate) async fn get(
         &self,
         method: GetBodies,
         params: &Params<'_>,
-    ) -> Result<Vec<Option<PayloadBody>>, ErrorObjectOwned> {
+    ) -> Result<Box<RawValue>, ErrorObjectOwned> {
         let blocks = method.read(params)?;
         let has_access_list = matches!(method, GetBodies::ByHashV2 | GetBodies::ByRangeV2);
-        let shown = |body: Body| PayloadBody {
-            transactions: body.transactions,
-            withdrawals: body.withdrawals,
-            block_access_list: has_access_list.then_some(()),
+        let answered = async {
+            let _room = self.room.acquire().await.map_err(internal)?;
+            let bodies = self.read(blocks).await?;
+            let json = tokio::task::spawn_blocking(move || json(bodies, has_access_list));
+            json.await.map_err(internal)?.map_err(internal)
         };
-        let bodies = timeout(BODIES_WAIT, self.read(blocks))
+        timeout(BODIES_WAIT, answered)
             .await
-            .map_err(|_| internal("the store did not answer in time"))??;
-        Ok(bodies.into_iter().map(|body| body.map(shown)).collect())
+            .unwrap_or_else(|_| Err(internal("the bodies did not come in time")))
     }
 
     async fn read(&self, blocks: PayloadBlocks) -> Result<Vec<Option<Body>>, ErrorObjectOwned> {
-        let _room = self.room.acquire().await.map_err(internal)?;
         let query = StoreQuery::PayloadBodies { blocks, budget_bytes: BODIES_MAX_BYTES };
         match self.store.ask(query).await {
             Ok(Ok(StoreAnswer::PayloadBodies(Some(bodies)))) => Ok(bodies),
@@ -118,4 +119,17 @@ impl Bodies {
             Err(error) => Err(internal(format_args!("the store did not answer: {error}"))),
         }
     }
+}
+
+fn json(
+    bodies: Vec<Option<Body>>,
+    has_access_list: bool,
+) -> Result<Box<RawValue>, serde_json::Error> {
+    let shown = |body: Body| PayloadBody {
+        transactions: body.transactions,
+        withdrawals: body.withdrawals,
+        block_access_list: has_access_list.then_some(()),
+    };
+    let all: Vec<_> = bodies.into_iter().map(|body| body.map(shown)).collect();
+    to_raw_value(&all)
 }

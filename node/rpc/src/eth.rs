@@ -19,8 +19,8 @@ use tokio::sync::watch;
 use crate::{
     BlockError, RpcBlock, RpcReceipt, RpcTransaction, StorePort,
     errors::{internal, invalid_params, unsupported},
-    logs::{LogSearch, off_thread},
-    reader::Reader,
+    logs::LogSearch,
+    reader::{Reader, off_thread},
     receipt, rpc_block, rpc_receipts, rpc_transaction,
 };
 

@@ -11,7 +11,7 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
     errors::{internal, invalid_params, limit_exceeded, no_receipts, reorganised},
-    reader::{Reader, expect_history},
+    reader::{Reader, expect_history, off_thread},
     receipt,
 };
 
@@ -215,15 +215,5 @@ impl Found {
             )));
         }
         Ok(())
-    }
-}
-
-/// Work that would hold up other connections.
-pub(crate) async fn off_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ErrorObjectOwned> + Send + 'static,
-) -> Result<T, ErrorObjectOwned> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(_) => Err(internal("the answer could not be put together")),
     }
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use alloy_eips::{BlockId, BlockNumberOrTag};
-use alloy_primitives::{B256, BlockNumber, Sealable, keccak256};
+use alloy_primitives::{B256, BlockNumber, Bytes, Sealable, keccak256};
 use alloy_rlp::Decodable;
 use jsonrpsee::types::ErrorObjectOwned;
 use moorline_kit::{Ask, Port};
@@ -127,11 +127,11 @@ impl Reader {
         let query =
             StoreQuery::Headers { start, limit, skip: 0, reverse: false, budget_bytes: PART_BYTES };
         let StoreAnswer::Headers(all) = self.ask(query).await? else { return Err(another()) };
-        let header = |rlp: &alloy_primitives::Bytes| {
+        let header = |rlp: &Bytes| {
             let header = Header::decode(&mut rlp.as_ref()).map_err(internal)?;
             Ok(Arc::new(header.seal_unchecked(keccak256(rlp))))
         };
-        all.iter().map(header).collect()
+        off_thread(move || all.iter().map(header).collect()).await
     }
 
     /// The receipts of a block with transactions.
@@ -193,4 +193,14 @@ fn lowest(status: &StoreStatus) -> BlockNumber {
 
 fn another() -> ErrorObjectOwned {
     internal("the store answered another question")
+}
+
+/// Work that would hold up other connections.
+pub(crate) async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ErrorObjectOwned> + Send + 'static,
+) -> Result<T, ErrorObjectOwned> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(_) => Err(internal("the answer could not be put together")),
+    }
 }
