@@ -61,8 +61,11 @@ pub enum OpenError {
     },
     /// It was founded to keep receipts, or to keep none, and the other is asked for.
     #[error(
-        "{} was founded {} and stays so: choose another --datadir, or do not ask for the change",
-        .dir.display(), if *.keeps_receipts { "to keep receipts" } else { "without receipts" }
+        "{} was founded {}: choose another --datadir, or go on {} them",
+        .dir.display(),
+        if *.keeps_receipts { "with receipts, and cannot do without them later" }
+        else { "without receipts, and cannot get them later" },
+        if *.keeps_receipts { "with" } else { "without" }
     )]
     OtherReceipts {
         /// The store's directory.

@@ -174,6 +174,7 @@ fn busy() -> Observed {
         progress: ProgressReport {
             headers: 300,
             blocks: 200,
+            receipts: 190,
             bytes: 123_456,
             refetched: 1,
             evicted: 7,
@@ -209,6 +210,7 @@ async fn everything_that_is_reported_is_read_over_http() {
         ("moorline_synced", 0.0),
         ("moorline_headers_total", 300.0),
         ("moorline_blocks_total", 200.0),
+        ("moorline_receipts_total", 190.0),
         ("moorline_proved_bytes_total", 123_456.0),
         ("moorline_refetched_blocks_total", 1.0),
         ("moorline_evicted_headers_total", 7.0),

@@ -12,7 +12,7 @@ use std::{
 };
 
 use alloy_primitives::{B256, B512};
-use moorline_devnet::{Generator, Profile, genesis_json};
+use moorline_devnet::{Generator, Profile, genesis_json, receipts_of};
 use moorline_messages::{
     Block, BlockNumHash, Direction, FetchItems, FetchedItems, Forkchoice, FoundBlock, HashOrNumber,
     PeerId, PeerInfo, SessionEvent, SessionId, StoreAnswer, StoreBatch, StoreError, StoreQuery,
@@ -60,11 +60,13 @@ impl Backend for Noting {
         for batch in batches {
             let is_in = batch.canonical.contains(&self.block)
                 || batch.bodies.iter().any(|(block, _)| *block == self.block)
+                || batch.receipts.iter().any(|(block, _)| *block == self.block)
                 || batch.headers.iter().any(|header| header.hash() == self.block.hash);
             if is_in {
                 self.seen.lock().unwrap().add(match batch {
                     batch if !batch.canonical.is_empty() => "StoreRequest::Persist::Canonical",
                     batch if !batch.bodies.is_empty() => "StoreRequest::Persist::Bodies",
+                    batch if !batch.receipts.is_empty() => "StoreRequest::Persist::Receipts",
                     _ => "StoreRequest::Persist::Headers",
                 });
             }
@@ -128,6 +130,13 @@ impl Peers {
                 let labels = ("SessionCommand::Fetch::Bodies", "SessionEvent::Answered::Bodies");
                 (FetchedItems::Bodies(bodies), labels.0, labels.1)
             }
+            FetchItems::Receipts { blocks } => {
+                let blocks = blocks.iter().filter_map(|block| self.at(block.number));
+                let receipts = blocks.map(|block| Arc::new(receipts_of(block).unwrap())).collect();
+                let labels =
+                    ("SessionCommand::Fetch::Receipts", "SessionEvent::Answered::Receipts");
+                (FetchedItems::Receipts(receipts), labels.0, labels.1)
+            }
         };
         let is_in = match &items {
             FetchedItems::Headers(headers) => {
@@ -136,6 +145,10 @@ impl Peers {
             FetchedItems::Bodies(bodies) => {
                 let body = &self.at(self.block.number).unwrap().body;
                 bodies.iter().any(|found| found == body)
+            }
+            FetchedItems::Receipts(blocks) => {
+                let receipts = receipts_of(self.at(self.block.number).unwrap()).unwrap();
+                blocks.iter().any(|found| **found == receipts)
             }
         };
         if is_in {
@@ -203,7 +216,7 @@ fn simulate(seed: u64, dir: &Path) -> (BlockNumHash, Hops) {
 async fn run(blocks: Vec<Block>, block: BlockNumHash, seen: Seen, tracer: &Tracer) {
     let spec = Arc::new(ChainSpec::from_genesis_json(&genesis_json()).unwrap());
     let (reporters, mut watched) = observe::start(tracer, Budget::default());
-    let memory = Memory::new(spec.genesis(), spec.chain_id()).unwrap();
+    let memory = Memory::keeping_receipts(spec.genesis(), spec.chain_id()).unwrap();
     let store = Arc::new(Noting { memory, block, seen: Arc::clone(&seen) });
     let actors = Actors {
         tree: TreeConfig { spec, sync_trigger: SyncTrigger::Forkchoice, floor: 1 },

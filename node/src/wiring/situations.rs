@@ -2,8 +2,10 @@
 //! still, with peers of every manner.
 #![allow(clippy::arithmetic_side_effects)]
 
+mod world;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex},
     time::Duration,
@@ -12,14 +14,15 @@ use std::{
 use alloy_primitives::{B256, B512};
 use moorline_devnet::{Generator, Profile, genesis_json};
 use moorline_messages::{
-    Block, Body, Direction, FetchItems, FetchedItems, Forkchoice, HashOrNumber, PeerId, PeerInfo,
-    SealedHeader, SessionEvent, SessionId, TreeRequest, TreeVerdict, Weigh,
+    Block, Direction, Forkchoice, PeerId, PeerInfo, SessionEvent, SessionId, TreeRequest,
+    TreeVerdict, Weigh,
 };
 use moorline_rules::ChainSpec;
 use moorline_store::Memory;
 use moorline_tree::SyncTrigger;
 use tokio::sync::watch;
 
+use self::world::{Manner, World};
 use super::*;
 use crate::observe::{self, Observed};
 
@@ -27,124 +30,6 @@ const DELAY: Duration = Duration::from_millis(20);
 
 /// Longest time on the paused clock for anything.
 const PATIENCE: Duration = Duration::from_secs(600);
-
-/// How a peer answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Manner {
-    Honest,
-    /// Has nothing.
-    Empty,
-    /// Sends one body, however many were asked for.
-    OneBody,
-    /// Leaves out the second body of every answer.
-    SkipsOne,
-    /// Takes requests, and no answer is ever complete.
-    Dribbles,
-    /// Sends the first header over and over.
-    Repeats,
-    /// Sends a true first header and forged ones after it.
-    Forges,
-    /// Sends bodies of other blocks.
-    Swaps,
-}
-
-/// All that peers have, and what was asked of them.
-#[derive(Debug, Default)]
-struct World {
-    blocks: BTreeMap<B256, Block>,
-    canonical: BTreeMap<u64, B256>,
-    /// How often the body of each block was sent.
-    sent: BTreeMap<B256, u64>,
-    headers_sent: u64,
-    /// Bodies that are asked for at this moment.
-    asked: BTreeSet<B256>,
-    /// Bodies that were asked for while they were.
-    asked_twice: u64,
-}
-
-impl World {
-    fn make_canonical(&mut self, blocks: &[Block]) {
-        for block in blocks {
-            let hash = block.header.hash();
-            self.blocks.insert(hash, block.clone());
-            self.canonical.split_off(&block.header.number);
-            self.canonical.insert(block.header.number, hash);
-        }
-    }
-
-    fn headers(&self, top: HashOrNumber, limit: u64) -> Vec<Arc<SealedHeader>> {
-        let mut next = match top {
-            HashOrNumber::Hash(hash) => Some(hash),
-            HashOrNumber::Number(number) => self.canonical.get(&number).copied(),
-        };
-        let mut headers = Vec::new();
-        while let Some(block) = next.and_then(|hash| self.blocks.get(&hash))
-            && (headers.len() as u64) < limit
-        {
-            headers.push(Arc::clone(&block.header));
-            next = Some(block.header.parent_hash);
-        }
-        headers
-    }
-
-    fn answer(&mut self, manner: Manner, items: &FetchItems) -> FetchedItems {
-        match items {
-            FetchItems::Headers { top, limit } => {
-                let mut headers = self.headers(*top, *limit);
-                match manner {
-                    Manner::Empty => headers.clear(),
-                    Manner::Repeats => {
-                        let first = headers.first().cloned();
-                        headers.iter_mut().for_each(|header| *header = first.clone().unwrap());
-                    }
-                    Manner::Forges => headers.iter_mut().skip(1).for_each(|header| {
-                        let mut forged = header.inner().clone();
-                        forged.gas_used += 1;
-                        *header = Arc::new(SealedHeader::new_unchecked(forged, !header.hash()));
-                    }),
-                    _ => {}
-                }
-                self.headers_sent += headers.len() as u64;
-                FetchedItems::Headers(headers)
-            }
-            FetchItems::Bodies { blocks } => {
-                let found = blocks.iter().filter_map(|block| self.blocks.get(&block.hash));
-                let mut found: Vec<Block> = found.cloned().collect();
-                match manner {
-                    Manner::Empty => found.clear(),
-                    Manner::OneBody => found.truncate(1),
-                    Manner::SkipsOne if found.len() > 1 => drop(found.remove(1)),
-                    Manner::Swaps => {
-                        let other = Body { withdrawals: None, ..Body::default() };
-                        found.iter_mut().for_each(|block| block.body = Arc::new(other.clone()));
-                    }
-                    _ => {}
-                }
-                for block in &found {
-                    *self.sent.entry(block.header.hash()).or_default() += 1;
-                }
-                FetchedItems::Bodies(found.into_iter().map(|block| block.body).collect())
-            }
-        }
-    }
-
-    fn note_asked(&mut self, items: &FetchItems) {
-        if let FetchItems::Bodies { blocks } = items {
-            for block in blocks {
-                let is_new = self.asked.insert(block.hash);
-                self.asked_twice += u64::from(!is_new);
-            }
-        }
-    }
-
-    fn note_answered(&mut self, items: &FetchItems) {
-        if let FetchItems::Bodies { blocks } = items {
-            for block in blocks {
-                self.asked.remove(&block.hash);
-            }
-        }
-    }
-}
 
 type Shared = Arc<Mutex<World>>;
 
@@ -161,7 +46,8 @@ impl Stage {
         let tracer = Tracer::OFF;
         let spec = Arc::new(ChainSpec::from_genesis_json(&genesis_json()).unwrap());
         let (reporters, mut watched) = observe::start(&tracer, Budget::default());
-        let store = Arc::new(Memory::new(spec.genesis(), spec.chain_id()).unwrap());
+        let memory = Memory::keeping_receipts(spec.genesis(), spec.chain_id());
+        let store = Arc::new(memory.unwrap());
         let actors = Actors {
             tree: TreeConfig { spec, sync_trigger: SyncTrigger::Forkchoice, floor: 1 },
             budget: Budget::default(),
@@ -450,6 +336,8 @@ fn a_block_buffered_above_a_range_is_not_fetched_when_the_range_ends() {
         let verdict = stage.wired.tree.ask(payload).await.unwrap();
         assert!(matches!(verdict, TreeVerdict::Syncing), "{verdict:?}");
         stage.expect_tip(&blocks[1_198]).await;
+        // whoever has its receipts has all of it
+        stage.serve(&blocks[1_199..]);
         stage.name(Forkchoice { head: blocks[1_199].header.hash(), ..Forkchoice::default() }).await;
         stage.expect_tip(&blocks[1_199]).await;
         assert_eq!(stage.sent(&blocks[1_199..]).0, 0, "the consensus client delivered it");

@@ -275,6 +275,22 @@ fn a_batch_behind_a_shared_commit_is_written_once_the_pause_is_over() {
 }
 
 #[test]
+fn receipts_of_several_blocks_are_a_batch_that_more_is_expected_behind() {
+    paused(async {
+        let backend = Arc::new(Memory::keeping_receipts(&genesis(), CHAIN_ID).unwrap());
+        let pause = StoreConfig::new(Arc::clone(&backend) as _).commit_pause;
+        let (mut rig, blocks) = (Rig::with_pause(backend, pause), chain(3));
+        let several = rig.persist(with_receipts(&blocks[..2], StoreBatch::default()));
+        rig.expect_persisted(several).await;
+        let began = moorline_kit::now();
+        let behind = rig.persist(with_receipts(&blocks[2..], StoreBatch::default()));
+        rig.expect_persisted(behind).await;
+        // the clock moves only for somebody who waits for it
+        assert!(moorline_kit::now() > began, "it did not wait for more");
+    });
+}
+
+#[test]
 fn a_request_keeps_its_place_in_the_port_until_it_is_answered() {
     paused(async {
         let (backend, blocks) = (Gated::new(false), chain(1));
