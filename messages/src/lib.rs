@@ -46,8 +46,8 @@ pub use session::{
     PeerInfo, SessionCommand, SessionEvent,
 };
 pub use store::{
-    FoundBlock, Span, StoreAnswer, StoreBatch, StoreError, StoreOutcome, StoreQuery, StoreRequest,
-    StoreStatus, StoredBlock, StoredState,
+    FoundBlock, PayloadBlocks, Span, StoreAnswer, StoreBatch, StoreError, StoreOutcome, StoreQuery,
+    StoreRequest, StoreStatus, StoredBlock, StoredState,
 };
 pub use trace::{
     Lane, RefusedBecause, TraceBlocks, TraceEvent, TraceId, TraceKey, TracePort, TraceRecord,

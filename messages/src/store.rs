@@ -253,10 +253,32 @@ pub enum StoreQuery {
         /// Stop once this many bytes are gathered.
         budget_bytes: usize,
     },
+    /// Bodies of canonical blocks, all that are asked for or nothing, as `engine_getPayloadBodies` wants
+    /// them (execution-apis, `engine/shanghai.md`).
+    PayloadBodies {
+        /// Whose.
+        blocks: PayloadBlocks,
+        /// Nothing is answered where they weigh more than this.
+        budget_bytes: usize,
+    },
     /// One block.
     Block {
         /// Which; a number means the canonical one.
         block: HashOrNumber,
+    },
+}
+
+/// Blocks whose bodies are asked for together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PayloadBlocks {
+    /// By hash; the store rejects more than 1,024.
+    Hashes(Vec<B256>),
+    /// By height, up to the canonical tip.
+    Range {
+        /// The lowest height.
+        start: BlockNumber,
+        /// How many; the store rejects more than 1,024.
+        count: u64,
     },
 }
 
@@ -296,6 +318,9 @@ pub enum StoreAnswer {
     Bodies(Vec<Body>),
     /// The receipts up to the first block that is missing.
     Receipts(Vec<Receipts>),
+    /// A body for each block asked for and not above the tip, none where it is not here or the block is
+    /// not canonical; `None` where they weigh more than the budget.
+    PayloadBodies(Option<Vec<Option<Body>>>),
     /// The block, if it is here whole.
     Block(Option<Box<StoredBlock>>),
 }
@@ -338,10 +363,15 @@ impl Weigh for StoreOutcome {
 impl Weigh for StoreQuery {
     fn weight_bytes(&self) -> usize {
         match self {
-            Self::Bodies { hashes, .. } | Self::Receipts { hashes, .. } => {
+            Self::Bodies { hashes, .. }
+            | Self::Receipts { hashes, .. }
+            | Self::PayloadBodies { blocks: PayloadBlocks::Hashes(hashes), .. } => {
                 hashes.len().saturating_mul(size_of::<B256>())
             }
-            Self::Status | Self::Headers { .. } | Self::Block { .. } => 0,
+            Self::Status
+            | Self::Headers { .. }
+            | Self::PayloadBodies { blocks: PayloadBlocks::Range { .. }, .. }
+            | Self::Block { .. } => 0,
         }
     }
 }

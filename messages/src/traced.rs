@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use crate::{
     BlockNumHash, Conduct, DownloadOutcome, DownloadRequest, FetchCommand, FetchItems,
-    FetchOutcome, FetchRequest, FetchedItems, HashOrNumber, Lifecycle, PeerReport, PeersReport,
-    ProgressReport, SessionCommand, SessionEvent, StoreBatch, StoreOutcome, StoreQuery,
-    StoreRequest, TraceBlocks, TraceKey, Traced, TreeEvent, TreeReport, TreeRequest,
+    FetchOutcome, FetchRequest, FetchedItems, HashOrNumber, Lifecycle, PayloadBlocks, PeerReport,
+    PeersReport, ProgressReport, SessionCommand, SessionEvent, StoreBatch, StoreOutcome,
+    StoreQuery, StoreRequest, TraceBlocks, TraceKey, Traced, TreeEvent, TreeReport, TreeRequest,
 };
 
 fn of_block(block: HashOrNumber) -> TraceBlocks {
@@ -415,6 +415,7 @@ impl Traced for StoreQuery {
             Self::Headers { .. } => "StoreQuery::Headers",
             Self::Bodies { .. } => "StoreQuery::Bodies",
             Self::Receipts { .. } => "StoreQuery::Receipts",
+            Self::PayloadBodies { .. } => "StoreQuery::PayloadBodies",
             Self::Block { .. } => "StoreQuery::Block",
         }
     }
@@ -423,11 +424,16 @@ impl Traced for StoreQuery {
         TraceKey::blocks(match self {
             Self::Status => TraceBlocks::None,
             Self::Headers { start, .. } => of_block(*start),
-            Self::Bodies { hashes, .. } | Self::Receipts { hashes, .. } => {
+            Self::Bodies { hashes, .. }
+            | Self::Receipts { hashes, .. }
+            | Self::PayloadBodies { blocks: PayloadBlocks::Hashes(hashes), .. } => {
                 match hashes.as_slice() {
                     [hash] => TraceBlocks::Hash(*hash),
                     _ => TraceBlocks::None,
                 }
+            }
+            Self::PayloadBodies { blocks: PayloadBlocks::Range { start, .. }, .. } => {
+                TraceBlocks::Number(*start)
             }
             Self::Block { block } => of_block(*block),
         })

@@ -11,6 +11,7 @@
 mod architecture;
 mod bad_input;
 mod commands;
+mod engine;
 mod hostile_peers;
 mod kills;
 mod panics;

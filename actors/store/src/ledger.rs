@@ -1,5 +1,7 @@
 //! The store itself, over any index and any place for records.
 
+mod payload_bodies;
+
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
@@ -303,6 +305,9 @@ impl<I: Index, L: RecordLog> Ledger<I, L> {
                 .map(StoreAnswer::Headers),
             StoreQuery::Bodies { hashes, budget_bytes } => {
                 self.bodies(hashes, *budget_bytes).map(StoreAnswer::Bodies)
+            }
+            StoreQuery::PayloadBodies { blocks, budget_bytes } => {
+                self.payload_bodies(blocks, *budget_bytes).map(StoreAnswer::PayloadBodies)
             }
             StoreQuery::Receipts { hashes, budget_bytes } => {
                 self.receipts(hashes, *budget_bytes).map(StoreAnswer::Receipts)

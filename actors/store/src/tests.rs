@@ -8,6 +8,7 @@ mod durable;
 mod kill;
 mod ledger;
 mod model;
+mod payload_bodies;
 mod reads;
 mod real_chain;
 mod receipts;

@@ -5,6 +5,7 @@ mod actor;
 mod faults;
 mod following;
 mod forks;
+mod model;
 mod payloads;
 mod receipts;
 mod rig;

@@ -15,11 +15,13 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use crate::{
+    bodies::{Bodies, GetBodies},
     errors::invalid_forkchoice_state,
     forkchoice::{ForkchoiceUpdated, Response},
     params::Arguments,
     payload::NewPayload,
     status::{PayloadStatus, Status},
+    unsupported,
 };
 
 /// How the edge asks the tree.
@@ -45,11 +47,12 @@ pub(crate) struct EngineMethods {
     pub(crate) tree: TreePort,
     pub(crate) tree_wait: Duration,
     pub(crate) spec: Arc<ChainSpec>,
+    pub(crate) bodies: Bodies,
 }
 
 impl EngineMethods {
-    /// Makes the module. `engine_exchangeCapabilities` lists what is registered here, so the list
-    /// cannot go stale.
+    /// Makes the module. `engine_exchangeCapabilities` lists what is registered before it, so the
+    /// list cannot go stale.
     pub(crate) fn into_module(self) -> Result<RpcModule<()>, RegisterMethodError> {
         let mut module = RpcModule::new(self);
         for (name, version) in [
@@ -73,6 +76,16 @@ impl EngineMethods {
                 engine.forkchoice_updated(version, params).await
             })?;
         }
+        for (name, method) in [
+            ("engine_getPayloadBodiesByHashV1", GetBodies::ByHashV1),
+            ("engine_getPayloadBodiesByHashV2", GetBodies::ByHashV2),
+            ("engine_getPayloadBodiesByRangeV1", GetBodies::ByRangeV1),
+            ("engine_getPayloadBodiesByRangeV2", GetBodies::ByRangeV2),
+        ] {
+            module.register_async_method(name, move |params, engine, _| async move {
+                engine.bodies.get(method, &params).await
+            })?;
+        }
         module.register_method("engine_getClientVersionV1", |_, _, _| {
             Ok::<_, ErrorObjectOwned>([client_version()])
         })?;
@@ -84,6 +97,7 @@ impl EngineMethods {
             arguments.end()?;
             Ok::<_, ErrorObjectOwned>(capabilities.clone())
         })?;
+        unsupported::register(&mut module)?;
         Ok(module.remove_context())
     }
 

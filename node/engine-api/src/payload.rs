@@ -12,6 +12,7 @@ use moorline_rules::{
 use serde_json::value::RawValue;
 
 use crate::{
+    access_list::check_access_list,
     errors::{invalid_params, unsupported_fork},
     params::{Arguments, fields, read},
     status::PayloadStatus,
@@ -131,11 +132,20 @@ impl NewPayload {
 
     /// Makes the block out of it, or the status that says why there is none.
     pub(crate) fn block(self, parts: PayloadParts) -> Result<Block, PayloadStatus> {
-        block_from_payload(parts).map_err(|error| match (self, &error) {
+        let access_list = match &parts.payload {
+            ExecutionPayload::V4(payload) => Some(payload.block_access_list.clone()),
+            _ => None,
+        };
+        let block = block_from_payload(parts).map_err(|error| match (self, &error) {
             (Self::V1, PayloadError::BlockHash { .. }) => {
                 PayloadStatus::invalid_block_hash(error.to_string())
             }
             _ => PayloadStatus::invalid(error.to_string()),
-        })
+        })?;
+        if let Some(list) = access_list {
+            check_access_list(&list, block.body.transactions.len(), block.header.gas_limit)
+                .map_err(|error| PayloadStatus::invalid(error.to_string()))?;
+        }
+        Ok(block)
     }
 }

@@ -13,16 +13,19 @@ use jsonrpsee::{
 use moorline_messages::Blame;
 use moorline_rules::ChainSpec;
 use thiserror::Error;
+use tokio::sync::watch;
 use tower::ServiceBuilder;
 
 use crate::{
-    JwtSecret, TreePort,
+    JwtSecret, StorePort, TreePort,
     auth::JwtLayer,
+    bodies::Bodies,
     methods::{EngineMethods, TREE_WAIT},
+    websocket::WebSocketLayer,
 };
 
 /// Largest request and response, in bytes; what geth and reth allow on this port.
-const BODY_MAX_BYTES: u32 = 128 << 20;
+pub(crate) const BODY_MAX_BYTES: u32 = 128 << 20;
 /// Calls in one batch; what geth allows.
 const BATCH_MAX_CALLS: u32 = 2_000;
 /// Connections at a time. A consensus client opens a few.
@@ -89,6 +92,8 @@ impl EngineError {
 pub struct EngineHandle {
     local_addr: SocketAddr,
     server: ServerHandle,
+    /// WebSocket connections last as long as this.
+    _sockets: watch::Sender<()>,
 }
 
 impl EngineServer {
@@ -97,16 +102,19 @@ impl EngineServer {
     pub async fn start(
         config: EngineConfig,
         tree: TreePort,
+        store: StorePort,
         spec: Arc<ChainSpec>,
         eth: RpcModule<()>,
     ) -> Result<EngineHandle, EngineError> {
         let EngineConfig { addr, jwt, tree_wait } = config;
-        let mut module = EngineMethods { tree, tree_wait, spec }.into_module()?;
+        let bodies = Bodies::new(store);
+        let mut module = EngineMethods { tree, tree_wait, spec, bodies }.into_module()?;
         module.merge(eth)?;
 
         let bound = format!("{}:*", host_of(addr));
         let hosts = HostFilterLayer::new(LOCAL_HOSTS.into_iter().chain([bound.as_str()]))
             .map_err(|source| EngineError::Host { addr, source })?;
+        // WebSocket messages come to it as HTTP requests, in order
         let limits = ServerConfig::builder()
             .http_only()
             .max_request_body_size(BODY_MAX_BYTES)
@@ -114,14 +122,19 @@ impl EngineServer {
             .max_connections(CONNECTIONS_MAX)
             .set_batch_request_config(BatchRequestConfig::Limit(BATCH_MAX_CALLS))
             .build();
+        let (_sockets, ended) = watch::channel(());
+        let gates = ServiceBuilder::new()
+            .layer(hosts)
+            .layer(JwtLayer::new(jwt))
+            .layer(WebSocketLayer::new(ended));
         let server = ServerBuilder::with_config(limits)
-            .set_http_middleware(ServiceBuilder::new().layer(hosts).layer(JwtLayer::new(jwt)))
+            .set_http_middleware(gates)
             .build(addr)
             .await
             .map_err(|source| EngineError::Listen { addr, source })?;
         let local_addr =
             server.local_addr().map_err(|source| EngineError::Listen { addr, source })?;
-        Ok(EngineHandle { local_addr, server: server.start(module) })
+        Ok(EngineHandle { local_addr, server: server.start(module), _sockets })
     }
 }
 
@@ -133,8 +146,10 @@ impl EngineHandle {
 
     /// Ends the server: no new connections, and those that stand finish the call they are at.
     pub async fn stop(self) {
-        if self.server.stop().is_ok() {
-            self.server.stopped().await;
+        let Self { server, _sockets: sockets, .. } = self;
+        drop(sockets);
+        if server.stop().is_ok() {
+            server.stopped().await;
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use alloy_consensus::{
     EthereumTxEnvelope, Header, TxEip4844,
-    transaction::{SignerRecoverable, TransactionInfo},
+    transaction::{Recovered, SignerRecoverable, TransactionInfo},
 };
 use alloy_eips::eip2718::Decodable2718;
-use alloy_primitives::{B256, U256, keccak256};
+use alloy_primitives::{B256, Bytes, U256, keccak256};
 use alloy_rlp::Decodable;
 use alloy_rpc_types_eth::{BlockTransactions, Transaction};
 use moorline_messages::{Blame, Block};
@@ -13,10 +13,13 @@ use moorline_rules::block_rlp_len;
 use thiserror::Error;
 
 /// A transaction as it lies in a block: a blob transaction without its blobs.
-type BlockTransaction = EthereumTxEnvelope<TxEip4844>;
+pub type BlockTransaction = EthereumTxEnvelope<TxEip4844>;
+
+/// The transaction object of the `eth` namespace.
+pub type RpcTransaction = Transaction<BlockTransaction>;
 
 /// The block object of the `eth` namespace.
-pub type RpcBlock = alloy_rpc_types_eth::Block<Transaction<BlockTransaction>>;
+pub type RpcBlock = alloy_rpc_types_eth::Block<RpcTransaction>;
 
 /// Why a block that is here cannot be shown.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -24,6 +27,9 @@ pub enum BlockError {
     /// A transaction is of a type this build does not know, or its signature recovers to nobody.
     #[error("transaction {0} cannot be decoded")]
     Transaction(usize),
+    /// A receipt is of a type this build does not know, or belongs to no transaction.
+    #[error("receipt {0} cannot be decoded")]
+    Receipt(usize),
     /// The ommers are no list of headers.
     #[error("the ommers cannot be decoded")]
     Ommers,
@@ -54,25 +60,39 @@ pub fn rpc_block(block: &Block, full: bool) -> Result<RpcBlock, BlockError> {
     })
 }
 
-fn full_transactions(block: &Block) -> Result<Vec<Transaction<BlockTransaction>>, BlockError> {
-    let mut all = Vec::with_capacity(block.body.transactions.len());
-    for (place, (index, bytes)) in (0_u64..).zip(block.body.transactions.iter().enumerate()) {
-        let tx = BlockTransaction::decode_2718_exact(bytes)
-            .ok()
-            // the first blocks of mainnet hold signatures that EIP-2 forbids since
-            .and_then(|tx| tx.try_into_recovered_unchecked().ok())
-            .ok_or(BlockError::Transaction(index))?;
-        let info = TransactionInfo {
-            hash: Some(keccak256(bytes)),
-            index: Some(place),
-            block_hash: Some(block.header.hash()),
-            block_number: Some(block.header.number),
-            base_fee: block.header.base_fee_per_gas,
-            block_timestamp: Some(block.header.timestamp),
-        };
-        all.push(Transaction::from_transaction(tx, info));
-    }
-    Ok(all)
+fn full_transactions(block: &Block) -> Result<Vec<RpcTransaction>, BlockError> {
+    let all = block.body.transactions.iter().enumerate();
+    all.map(|(index, bytes)| shown(block, index, bytes)).collect()
+}
+
+/// Makes the JSON-RPC object of one transaction of a block; `None` where the block has not so many.
+pub fn rpc_transaction(block: &Block, index: usize) -> Result<Option<RpcTransaction>, BlockError> {
+    let transaction = block.body.transactions.get(index);
+    transaction.map(|bytes| shown(block, index, bytes)).transpose()
+}
+
+fn shown(block: &Block, index: usize, bytes: &Bytes) -> Result<RpcTransaction, BlockError> {
+    let info = TransactionInfo {
+        hash: Some(keccak256(bytes)),
+        index: u64::try_from(index).ok(),
+        block_hash: Some(block.header.hash()),
+        block_number: Some(block.header.number),
+        base_fee: block.header.base_fee_per_gas,
+        block_timestamp: Some(block.header.timestamp),
+    };
+    Ok(Transaction::from_transaction(recovered(index, bytes)?, info))
+}
+
+/// A transaction and its sender.
+pub(crate) fn recovered(
+    index: usize,
+    bytes: &Bytes,
+) -> Result<Recovered<BlockTransaction>, BlockError> {
+    BlockTransaction::decode_2718_exact(bytes)
+        .ok()
+        // the first blocks of mainnet hold signatures that EIP-2 forbids since
+        .and_then(|tx| tx.try_into_recovered_unchecked().ok())
+        .ok_or(BlockError::Transaction(index))
 }
 
 fn ommer_hashes(block: &Block) -> Result<Vec<B256>, BlockError> {

@@ -1,36 +1,28 @@
 //! The `eth`, `net` and `web3` methods.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use alloy_eips::BlockNumberOrTag;
-use alloy_primitives::{B256, U64};
+use alloy_eips::{BlockId, BlockNumberOrTag};
+use alloy_primitives::{B256, Bytes, U64};
+use alloy_rlp::encode;
+use alloy_rpc_types_eth::Filter;
 use jsonrpsee::{
     RpcModule,
     core::RegisterMethodError,
-    types::{ErrorObjectOwned, Params, error::INTERNAL_ERROR_CODE, error::INVALID_PARAMS_CODE},
+    types::{ErrorObjectOwned, Params},
 };
-use moorline_kit::{Ask, Port};
-use moorline_messages::{
-    Block, HashOrNumber, Stall, StoreAnswer, StoreError, StoreQuery, StoreStatus, StoredBlock,
-};
+use moorline_messages::{Block, Receipts, Stall};
+use moorline_rules::{ChainSpec, block_rlp};
 use serde::{Deserialize, Serialize, Serializer};
-use tokio::{sync::watch, time::timeout};
+use tokio::sync::watch;
 
-use crate::{RpcBlock, rpc_block};
-
-/// How an edge asks the store.
-pub type StorePort = Port<Ask<StoreQuery, Result<StoreAnswer, StoreError>>>;
-
-/// Longest wait for an answer of the store; an RPC client is told so rather than kept waiting.
-pub const STORE_WAIT: Duration = Duration::from_secs(5);
-
-/// `safe` or `finalized` before the consensus client named one (execution-apis,
-/// `schemas/block.yaml`).
-const UNKNOWN_BLOCK_CODE: i32 = -39001;
-
-/// A block that the chain has and this node has not, because it lies below where it began
-/// (execution-apis, `eth/block.yaml`).
-const PRUNED_HISTORY_CODE: i32 = 4444;
+use crate::{
+    BlockError, RpcBlock, RpcReceipt, RpcTransaction, StorePort,
+    errors::{internal, invalid_params, unsupported},
+    logs::LogSearch,
+    reader::{Reader, off_thread},
+    receipt, rpc_block, rpc_receipts, rpc_transaction,
+};
 
 /// How far the node is, as whoever watches the tree and the downloader knows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -89,15 +81,16 @@ fn as_sentence<S: Serializer>(stall: &Option<Stall>, serializer: S) -> Result<S:
 /// What the methods answer from memory.
 #[derive(Clone, Debug)]
 pub struct EthConfig {
-    /// The chain id (EIP-155), which is also what `net_version` says.
-    pub chain_id: u64,
+    /// The chain: its id (EIP-155) is also what `net_version` says, and its blob schedule prices blobs.
+    pub spec: Arc<ChainSpec>,
     /// What `web3_clientVersion` says, as `name/version/platform/compiler`.
     pub client_version: String,
 }
 
 struct Eth {
     config: EthConfig,
-    store: StorePort,
+    reader: Reader,
+    logs: LogSearch,
     sync: watch::Receiver<SyncStatus>,
     peers: watch::Receiver<usize>,
 }
@@ -110,6 +103,24 @@ enum Syncing {
     Yes(SyncStatus),
 }
 
+type Found<T> = Result<Option<T>, ErrorObjectOwned>;
+
+/// Methods that need the state, which comes of executing blocks.
+const WITHOUT_STATE: [&str; 9] = [
+    "eth_call",
+    "eth_createAccessList",
+    "eth_estimateGas",
+    "eth_getBalance",
+    "eth_getCode",
+    "eth_getProof",
+    "eth_getStorageAt",
+    "eth_getTransactionCount",
+    "eth_simulateV1",
+];
+
+/// Methods that need a pool of transactions.
+const WITHOUT_POOL: [&str; 2] = ["eth_sendRawTransaction", "eth_sendTransaction"];
+
 /// Makes the methods. `peers` is the number of open sessions. Fails only if two methods had the same
 /// name.
 pub fn eth_module(
@@ -118,127 +129,165 @@ pub fn eth_module(
     sync: watch::Receiver<SyncStatus>,
     peers: watch::Receiver<usize>,
 ) -> Result<RpcModule<()>, RegisterMethodError> {
-    let mut module = RpcModule::new(Eth { config, store, sync, peers });
-    module.register_method("eth_chainId", |_, eth, _| answer(U64::from(eth.config.chain_id)))?;
-    module.register_method("net_version", |_, eth, _| eth.config.chain_id.to_string())?;
+    let reader = Reader::new(store);
+    let logs = LogSearch::new(reader.clone());
+    let mut module = RpcModule::new(Eth { config, reader, logs, sync, peers });
+    register_memory(&mut module)?;
+    register_blocks(&mut module)?;
+    register_receipts(&mut module)?;
+    for (names, lacking) in
+        [(WITHOUT_STATE.as_slice(), "state"), (&WITHOUT_POOL, "pool of transactions")]
+    {
+        for name in names.iter().copied() {
+            module.register_method(name, move |_, _, _| {
+                let reason = format!("{name} is not supported: this node keeps no {lacking}");
+                Err::<(), _>(unsupported(reason))
+            })?;
+        }
+    }
+    Ok(module.remove_context())
+}
+
+/// What needs no asking, and cannot fail.
+fn register_memory(module: &mut RpcModule<Eth>) -> Result<(), RegisterMethodError> {
+    module.register_method("eth_chainId", |_, eth, _| {
+        answer(U64::from(eth.config.spec.chain_id()))
+    })?;
+    module.register_method("net_version", |_, eth, _| eth.config.spec.chain_id().to_string())?;
     module.register_method("web3_clientVersion", |_, eth, _| eth.config.client_version.clone())?;
     module.register_method("net_peerCount", |_, eth, _| answer(U64::from(*eth.peers.borrow())))?;
     module.register_method("eth_syncing", |_, eth, _| {
         let status = *eth.sync.borrow();
         answer(if status.syncing { Syncing::Yes(status) } else { Syncing::No(false) })
     })?;
+    Ok(())
+}
+
+fn register_blocks(module: &mut RpcModule<Eth>) -> Result<(), RegisterMethodError> {
     module.register_async_method("eth_blockNumber", |_, eth, _| async move {
-        eth.status().await.map(|status| U64::from(status.tip.number))
+        eth.reader.status().await.map(|status| U64::from(status.tip.number))
     })?;
     module.register_async_method("eth_getBlockByNumber", |params, eth, _| async move {
-        let (tag, full) = block_params::<BlockNumberOrTag>(&params)?;
-        let Some(block) = eth.resolve(tag).await? else { return Ok(None) };
-        eth.block(block, full).await
+        let (tag, full) = read::<(BlockNumberOrTag, bool)>(&params)?;
+        eth.block(tag, full).await
     })?;
     module.register_async_method("eth_getBlockByHash", |params, eth, _| async move {
-        let (hash, full) = block_params::<B256>(&params)?;
-        eth.block(HashOrNumber::Hash(hash), full).await
+        let (hash, full) = read::<(B256, bool)>(&params)?;
+        eth.block(hash, full).await
     })?;
-    Ok(module.remove_context())
+    module.register_async_method(
+        "eth_getBlockTransactionCountByNumber",
+        |params, eth, _| async move {
+            let (tag,) = read::<(BlockNumberOrTag,)>(&params)?;
+            eth.transaction_count(tag).await
+        },
+    )?;
+    module.register_async_method(
+        "eth_getBlockTransactionCountByHash",
+        |params, eth, _| async move {
+            let (hash,) = read::<(B256,)>(&params)?;
+            eth.transaction_count(hash).await
+        },
+    )?;
+    module.register_async_method(
+        "eth_getTransactionByBlockNumberAndIndex",
+        |params, eth, _| async move {
+            let (tag, index) = read::<(BlockNumberOrTag, U64)>(&params)?;
+            eth.transaction(tag, index).await
+        },
+    )?;
+    module.register_async_method(
+        "eth_getTransactionByBlockHashAndIndex",
+        |params, eth, _| async move {
+            let (hash, index) = read::<(B256, U64)>(&params)?;
+            eth.transaction(hash, index).await
+        },
+    )?;
+    module.register_async_method("debug_getRawHeader", |params, eth, _| async move {
+        let (id,) = read::<(BlockId,)>(&params)?;
+        let block = eth.reader.block(id).await?;
+        Ok::<_, ErrorObjectOwned>(block.map(|block| Bytes::from(encode(block.header.inner()))))
+    })?;
+    module.register_async_method("debug_getRawBlock", |params, eth, _| async move {
+        let (id,) = read::<(BlockId,)>(&params)?;
+        let block = eth.reader.block(id).await?;
+        let raw = |block: Block| Bytes::from(block_rlp(&block.header, &block.body));
+        Ok::<_, ErrorObjectOwned>(block.map(raw))
+    })?;
+    Ok(())
+}
+
+fn register_receipts(module: &mut RpcModule<Eth>) -> Result<(), RegisterMethodError> {
+    module.register_async_method("eth_getLogs", |params, eth, _| async move {
+        let (filter,) = read::<(Filter,)>(&params)?;
+        eth.logs.find(filter).await
+    })?;
+    module.register_async_method("eth_getBlockReceipts", |params, eth, _| async move {
+        let (id,) = read::<(BlockId,)>(&params)?;
+        eth.receipts(id).await
+    })?;
+    module.register_async_method("debug_getRawReceipts", |params, eth, _| async move {
+        let (id,) = read::<(BlockId,)>(&params)?;
+        let Some((_, receipts)) = eth.block_and_receipts(id).await? else { return Ok(None) };
+        receipt::encoded(&receipts).map(Some).map_err(internal)
+    })?;
+    Ok(())
 }
 
 impl Eth {
-    /// The block a tag or number means; `None` where no such block can be here.
-    async fn resolve(
-        &self,
-        tag: BlockNumberOrTag,
-    ) -> Result<Option<HashOrNumber>, ErrorObjectOwned> {
-        let status = match tag {
-            BlockNumberOrTag::Number(number) => return Ok(Some(HashOrNumber::Number(number))),
-            BlockNumberOrTag::Earliest => return Ok(Some(HashOrNumber::Number(0))),
-            _ => self.status().await?,
+    async fn block(&self, id: impl Into<BlockId>, full: bool) -> Found<RpcBlock> {
+        let Some(block) = self.reader.block(id).await? else { return Ok(None) };
+        if !full {
+            return rpc_block(&block, false).map(Some).map_err(internal);
+        }
+        show(block, |block| rpc_block(block, true)).await.map(Some)
+    }
+
+    async fn transaction_count(&self, id: impl Into<BlockId>) -> Found<U64> {
+        let block = self.reader.block(id).await?;
+        Ok(block.map(|block| U64::from(block.body.transactions.len())))
+    }
+
+    async fn transaction(&self, id: impl Into<BlockId>, index: U64) -> Found<RpcTransaction> {
+        let Some(block) = self.reader.block(id).await? else { return Ok(None) };
+        let index = usize::try_from(index.to::<u64>()).unwrap_or(usize::MAX);
+        show(block, move |block| rpc_transaction(block, index)).await
+    }
+
+    async fn receipts(&self, id: BlockId) -> Found<Vec<RpcReceipt>> {
+        let Some((block, receipts)) = self.block_and_receipts(id).await? else { return Ok(None) };
+        let blobs = self.config.spec.blob_params(block.header.timestamp);
+        show(block, move |block| rpc_receipts(block, &receipts, blobs.as_ref())).await.map(Some)
+    }
+
+    async fn block_and_receipts(&self, id: BlockId) -> Found<(Block, Receipts)> {
+        let Some(block) = self.reader.block(id).await? else { return Ok(None) };
+        let receipts = if block.body.transactions.is_empty() {
+            Receipts::default()
+        } else {
+            self.reader.receipts(block.header.hash()).await?
         };
-        let (name, hash) = match tag {
-            BlockNumberOrTag::Safe => ("safe", status.forkchoice.safe),
-            BlockNumberOrTag::Finalized => ("finalized", status.forkchoice.finalized),
-            _ => ("latest", status.tip.hash),
-        };
-        if hash.is_zero() {
-            let reason = format!("{name} block not found: the consensus client named none yet");
-            return Err(error(UNKNOWN_BLOCK_CODE, reason));
-        }
-        Ok(Some(HashOrNumber::Hash(hash)))
-    }
-
-    /// The canonical block, or `None` where it is not here or not canonical.
-    async fn block(
-        &self,
-        block: HashOrNumber,
-        full: bool,
-    ) -> Result<Option<RpcBlock>, ErrorObjectOwned> {
-        match self.ask(StoreQuery::Block { block }).await? {
-            StoreAnswer::Block(Some(found)) => match *found {
-                StoredBlock { block, canonical: true } => show(block, full).await.map(Some),
-                StoredBlock { canonical: false, .. } => Ok(None),
-            },
-            StoreAnswer::Block(None) => self.why_missing(block).await.map(|()| None),
-            _ => Err(internal("the store answered another question")),
-        }
-    }
-
-    /// An error for a height below the lowest block that is kept; otherwise the block is unknown.
-    async fn why_missing(&self, block: HashOrNumber) -> Result<(), ErrorObjectOwned> {
-        let HashOrNumber::Number(number) = block else { return Ok(()) };
-        let status = self.status().await?;
-        if number < status.earliest.min(status.tip.number) {
-            return Err(error(PRUNED_HISTORY_CODE, "pruned history unavailable".to_owned()));
-        }
-        Ok(())
-    }
-
-    async fn status(&self) -> Result<StoreStatus, ErrorObjectOwned> {
-        match self.ask(StoreQuery::Status).await? {
-            StoreAnswer::Status(status) => Ok(status),
-            _ => Err(internal("the store answered another question")),
-        }
-    }
-
-    async fn ask(&self, query: StoreQuery) -> Result<StoreAnswer, ErrorObjectOwned> {
-        match timeout(STORE_WAIT, self.store.ask(query)).await {
-            Ok(Ok(Ok(answer))) => Ok(answer),
-            Ok(Ok(Err(error))) => Err(internal(error)),
-            Ok(Err(error)) => Err(internal(format_args!("the store did not answer: {error}"))),
-            Err(_) => Err(internal("the store did not answer in time")),
-        }
+        Ok(Some((block, receipts)))
     }
 }
 
-async fn show(block: Block, full: bool) -> Result<RpcBlock, ErrorObjectOwned> {
-    if !full {
-        return rpc_block(&block, false).map_err(internal);
-    }
-    let block = Arc::new(block);
-    match tokio::task::spawn_blocking(move || rpc_block(&block, true)).await {
-        Ok(shown) => shown.map_err(internal),
-        Err(_) => Err(internal("the block could not be shown")),
-    }
+/// Puts an answer together that needs senders, off the async threads.
+async fn show<T: Send + 'static>(
+    block: Block,
+    shown: impl FnOnce(&Block) -> Result<T, BlockError> + Send + 'static,
+) -> Result<T, ErrorObjectOwned> {
+    off_thread(move || shown(&block).map_err(internal)).await
 }
 
-/// The parameters of the block getters: which block, and whether in full.
-fn block_params<T: for<'a> Deserialize<'a>>(
-    params: &Params<'_>,
-) -> Result<(T, bool), ErrorObjectOwned> {
-    params.parse::<(T, bool)>().map_err(|found| {
+/// Reads the parameters, all of them and no more.
+fn read<T: for<'a> Deserialize<'a>>(params: &Params<'_>) -> Result<T, ErrorObjectOwned> {
+    params.parse::<T>().map_err(|found| {
         let reason = found.data().map_or("", |data| data.get());
-        error(INVALID_PARAMS_CODE, format!("Invalid params: {}", reason.trim_matches('"')))
+        invalid_params(reason.trim_matches('"'))
     })
 }
 
 /// What needs no asking cannot fail.
 const fn answer<T>(answer: T) -> Result<T, ErrorObjectOwned> {
     Ok(answer)
-}
-
-fn internal(reason: impl std::fmt::Display) -> ErrorObjectOwned {
-    tracing::warn!(%reason, "a read could not be answered");
-    error(INTERNAL_ERROR_CODE, reason.to_string())
-}
-
-fn error(code: i32, message: String) -> ErrorObjectOwned {
-    ErrorObjectOwned::owned::<()>(code, message, None)
 }

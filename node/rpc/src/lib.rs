@@ -3,22 +3,33 @@
 //! [`eth_module`] makes the methods, [`RpcServer`] serves them on a port of their own; the Engine API
 //! edge serves the same methods beside its own, as execution-apis demands of it.
 //!
-//! - In: `eth_chainId`, `eth_blockNumber`, `eth_syncing`, `eth_getBlockByNumber`,
-//!   `eth_getBlockByHash`, `net_version`, `net_peerCount`, `web3_clientVersion`.
+//! - In: `eth_chainId`, `eth_blockNumber`, `eth_syncing`, `net_version`, `net_peerCount`,
+//!   `web3_clientVersion`; blocks and their transactions by number, tag or hash; where the store keeps
+//!   receipts, `eth_getBlockReceipts`, `eth_getLogs` and `debug_getRawReceipts`. What would need state or
+//!   a pool of transactions says so.
 //! - Out: `StoreQuery` to the store, as an `Ask`; each waits at most [`STORE_WAIT`].
 //!
 //! Invariants: only canonical blocks are shown, since a stored side block may not have been judged
 //! yet and an invalid block must not be shown at all; `latest` is the highest block that is here
-//! gap-free, not the head that the consensus client named. Senders are recovered off the async
+//! gap-free, not the head that the consensus client named; `safe` and `finalized` are what it named, once
+//! that is canonical here. A search for logs is bounded in blocks, logs, bytes and time. Senders are recovered off the async
 //! threads. Nothing is kept here, so a restart loses nothing.
 
 mod block;
+mod errors;
 mod eth;
+mod logs;
+mod reader;
+mod receipt;
 mod server;
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects)]
 mod tests;
 
-pub use block::{BlockError, RpcBlock, rpc_block};
-pub use eth::{EthConfig, STORE_WAIT, StorePort, SyncDetail, SyncStatus, eth_module};
+pub use block::{
+    BlockError, BlockTransaction, RpcBlock, RpcTransaction, rpc_block, rpc_transaction,
+};
+pub use eth::{EthConfig, SyncDetail, SyncStatus, eth_module};
+pub use reader::{STORE_WAIT, StorePort};
+pub use receipt::{RpcReceipt, rpc_receipts};
 pub use server::{RpcHandle, RpcServer, RpcServerError};

@@ -45,12 +45,15 @@ impl Core {
     }
 
     /// Safe and finalized must lie on the head's chain, in this order from below, as far as what is
-    /// here can prove it.
+    /// here can prove it. Below the genesis block there is nothing.
     fn check_consistency(&self, forkchoice: &Forkchoice) -> Result<(), String> {
         let mut above = forkchoice.head;
         for (name, hash) in [("safe", forkchoice.safe), ("finalized", forkchoice.finalized)] {
             if hash == B256::ZERO {
                 continue;
+            }
+            if above == self.genesis_hash() && hash != above {
+                return Err(format!("the {name} block {hash} is not the genesis block"));
             }
             let Some(number) = self.header(&hash).map(|header| header.number) else { continue };
             if self.ancestor(&above, number).is_some_and(|ancestor| ancestor != hash) {

@@ -201,7 +201,7 @@ fn before_the_store_has_answered_the_newest_head_is_kept() {
 }
 
 #[test]
-fn the_genesis_block_is_the_only_valid_one() {
+fn a24_the_genesis_block_is_the_only_valid_one() {
     let mut rig = Rig::at_genesis();
     let genesis = rig.genesis();
     assert_eq!(rig.forkchoice(genesis.hash()), TreeVerdict::Valid);
@@ -221,14 +221,14 @@ fn naming_the_genesis_block_unwinds_nothing_then_or_after_a_restart() {
 }
 
 #[test]
-fn a_zero_head_is_no_forkchoice() {
+fn a26_a_zero_head_is_no_forkchoice() {
     let mut rig = Rig::at_genesis();
     assert!(matches!(rig.forkchoice(Default::default()), TreeVerdict::Inconsistent { .. }));
     rig.expect_silence();
 }
 
 #[test]
-fn safe_and_finalized_must_lie_below_the_head_where_that_can_be_told() {
+fn a26_safe_and_finalized_must_lie_below_the_head_where_that_can_be_told() {
     let chain = grow(spec().genesis(), 10, 0);
     let side = grow(&chain[4].header, 3, 1);
     let mut rig = Rig::at_tip(&chain);
@@ -247,6 +247,12 @@ fn safe_and_finalized_must_lie_below_the_head_where_that_can_be_told() {
     assert!(matches!(ask(head, safe, hash(&side[0])), TreeVerdict::Inconsistent { .. }));
     assert!(matches!(ask(head, finalized, safe), TreeVerdict::Inconsistent { .. }));
     assert!(matches!(ask(finalized, safe, finalized), TreeVerdict::Inconsistent { .. }));
+    // nothing lies below the genesis block, known here or not
+    let (genesis, unknown) = (spec().genesis().hash(), alloy_primitives::B256::repeat_byte(7));
+    assert_eq!(ask(genesis, genesis, genesis), TreeVerdict::Valid);
+    assert!(matches!(ask(genesis, unknown, genesis), TreeVerdict::Inconsistent { .. }));
+    assert!(matches!(ask(genesis, genesis, finalized), TreeVerdict::Inconsistent { .. }));
+    assert!(matches!(ask(head, genesis, unknown), TreeVerdict::Inconsistent { .. }));
     // what contradicts itself is not followed
     assert_eq!(ask(hash(&side[2]), hash(&side[0]), finalized), TreeVerdict::Syncing);
     rig.expect_canonical(&side);

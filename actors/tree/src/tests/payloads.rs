@@ -6,7 +6,7 @@ use super::rig::{Rig, child, grow, hash, names, spec, with_payload_trigger};
 use crate::core::INVALID_HITS_MAX;
 
 #[test]
-fn on_top_of_the_chain_syncing_beside_it_accepted() {
+fn a19_on_top_of_the_chain_syncing_beside_it_accepted() {
     let chain = grow(spec().genesis(), 10, 0);
     let side = grow(&chain[7].header, 2, 1);
     let mut rig = Rig::at_tip(&chain[..9]);
@@ -30,7 +30,7 @@ fn a_payload_is_written_once_and_nothing_is_asked_for() {
 }
 
 #[test]
-fn what_breaks_a_rule_is_invalid_and_so_is_what_lies_above_it() {
+fn a22_what_breaks_a_rule_is_invalid_and_so_is_what_lies_above_it() {
     let chain = grow(spec().genesis(), 10, 0);
     let bad = child(&chain[9].header, 0, |header| header.base_fee_per_gas = Some(1));
     let above = grow(&bad.header, 2, 0);
@@ -55,7 +55,7 @@ fn a_rule_that_needs_no_parent_is_judged_at_once() {
 }
 
 #[test]
-fn buffered_children_of_what_turns_out_invalid_are_invalid_too() {
+fn a22_buffered_children_of_what_turns_out_invalid_are_invalid_too() {
     let chain = grow(spec().genesis(), 10, 0);
     let bad = child(&chain[9].header, 0, |header| header.timestamp = 0);
     let above = grow(&bad.header, 3, 0);
@@ -72,7 +72,7 @@ fn buffered_children_of_what_turns_out_invalid_are_invalid_too() {
 }
 
 #[test]
-fn a_verdict_is_judged_anew_after_it_was_given_often() {
+fn a21_a_verdict_is_judged_anew_after_it_was_given_often() {
     let mut rig = Rig::at_genesis();
     let chain = grow(&rig.genesis(), 10, 0);
     let bad = child(&chain[5].header, 0, |header| header.extra_data = vec![0; 33].into());
@@ -88,7 +88,7 @@ fn a_verdict_is_judged_anew_after_it_was_given_often() {
 }
 
 #[test]
-fn with_the_payload_trigger_a_disconnected_payload_fetches_its_ancestors() {
+fn a23_with_the_payload_trigger_a_disconnected_payload_fetches_its_ancestors() {
     let mut rig = Rig::at_genesis_with(with_payload_trigger);
     let chain = grow(&rig.genesis(), 10, 0);
     assert_eq!(rig.new_payload(&chain[8]), TreeVerdict::Syncing);

@@ -8,7 +8,7 @@ use super::{Rig, SECRET, client::post, jwt::sign};
 use crate::JwtSecret;
 
 #[tokio::test]
-async fn only_a_good_token_opens_the_port() {
+async fn a2_a4_only_a_good_token_opens_the_port() {
     let rig = Rig::new().await;
     let now = SystemTime::now();
     let iat = now.duration_since(UNIX_EPOCH).unwrap().as_secs();
@@ -39,7 +39,31 @@ async fn only_a_good_token_opens_the_port() {
 }
 
 #[tokio::test]
-async fn without_a_token_not_even_garbage_is_read() {
+async fn a3_hives_seven_tokens_get_what_hive_expects() {
+    let rig = Rig::new().await;
+    let (now, other) = (SystemTime::now(), JwtSecret::new([0x73; 32]));
+    let shorter = JwtSecret::new([vec![0; 9], vec![7; 23]].concat().try_into().unwrap());
+    for (secret, drift_seconds, status) in [
+        (&SECRET, 0, 200),
+        (&other, 0, 401),
+        (&shorter, 0, 401),
+        (&SECRET, -70, 401),
+        (&SECRET, 70, 401),
+        (&SECRET, -55, 200),
+        (&SECRET, 55, 200),
+    ] {
+        let drift = Duration::from_secs(u64::from(i32::unsigned_abs(drift_seconds)));
+        let at = if drift_seconds < 0 { now - drift } else { now + drift };
+        let headers =
+            ["Host: localhost".to_owned(), format!("Authorization: Bearer {}", secret.token(at))];
+        let request = Rig::request("eth_chainId", json!([])).to_string();
+        let (found, body) = post(rig.addr, &headers, &request).await;
+        assert_eq!(found, status, "{drift_seconds} {body}");
+    }
+}
+
+#[tokio::test]
+async fn a4_without_a_token_not_even_garbage_is_read() {
     let rig = Rig::new().await;
     let (status, body) = post(rig.addr, &["Host: localhost".to_owned()], "{garbage").await;
     assert_eq!((status, body.as_str()), (401, "missing token"));

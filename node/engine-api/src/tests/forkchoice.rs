@@ -40,7 +40,7 @@ fn attributes(version: usize, time: u64) -> Value {
 }
 
 #[tokio::test]
-async fn the_forkchoice_is_passed_on_as_it_is_and_unknown_heads_are_syncing() {
+async fn a24_the_forkchoice_is_passed_on_as_it_is_and_unknown_heads_are_syncing() {
     let mut rig = Rig::new().await;
     let head = B256::repeat_byte(1);
     for method in ALL {
@@ -55,7 +55,7 @@ async fn the_forkchoice_is_passed_on_as_it_is_and_unknown_heads_are_syncing() {
 }
 
 #[tokio::test]
-async fn verdicts_become_the_answers_this_call_may_give() {
+async fn a24_a38_verdicts_become_the_answers_this_call_may_give() {
     let mut rig = Rig::new().await;
     let (head, genesis) = (B256::repeat_byte(1), rig.spec.genesis().hash());
     let status = |status, hash: Option<B256>, error: Option<&str>| json!({"status": status, "latestValidHash": hash, "validationError": error});
@@ -78,7 +78,7 @@ async fn verdicts_become_the_answers_this_call_may_give() {
 }
 
 #[tokio::test]
-async fn a_malformed_state_is_told_before_the_tree_is_asked() {
+async fn a29_a_malformed_state_is_told_before_the_tree_is_asked() {
     let mut rig = Rig::new().await;
     let good = state(B256::repeat_byte(1));
     let mut short = good.clone();
@@ -104,7 +104,7 @@ async fn a_malformed_state_is_told_before_the_tree_is_asked() {
 }
 
 #[tokio::test]
-async fn custody_columns_are_sixteen_bytes_and_v4_alone_has_them() {
+async fn a30_custody_columns_are_sixteen_bytes_and_v4_alone_has_them() {
     let mut rig = Rig::new().await;
     let head = B256::repeat_byte(1);
     let columns = json!("0x000102030405060708090a0b0c0d0e0f");
@@ -119,7 +119,7 @@ async fn custody_columns_are_sixteen_bytes_and_v4_alone_has_them() {
 }
 
 #[tokio::test]
-async fn attributes_are_not_looked_at_until_the_head_is_valid() {
+async fn a28_attributes_are_not_looked_at_until_the_head_is_valid() {
     let mut rig = Rig::new().await;
     for verdict in [TreeVerdict::Syncing, TreeVerdict::Invalid { reason: String::new() }] {
         let params = json!([state(B256::repeat_byte(1)), {"timestamp": "soon"}]);
@@ -129,7 +129,7 @@ async fn attributes_are_not_looked_at_until_the_head_is_valid() {
 }
 
 #[tokio::test]
-async fn attributes_on_the_genesis_block_are_checked_and_nothing_is_built() {
+async fn a29_a30_attributes_on_the_genesis_block_are_checked_and_nothing_is_built() {
     let mut rig = Rig::new().await;
     let without = |name: &str, mut attributes: Value| {
         attributes.as_object_mut().unwrap().remove(name);
@@ -172,7 +172,7 @@ async fn attributes_on_the_genesis_block_are_checked_and_nothing_is_built() {
 }
 
 #[tokio::test]
-async fn updates_reach_the_tree_in_the_order_of_their_arrival() {
+async fn a8_updates_reach_the_tree_in_the_order_of_their_arrival() {
     let mut rig = Rig::new().await;
     let heads: Vec<_> = (1..=9).map(B256::repeat_byte).collect();
     let batch: Value =
@@ -192,7 +192,7 @@ async fn updates_reach_the_tree_in_the_order_of_their_arrival() {
 }
 
 #[tokio::test]
-async fn a_tree_without_an_answer_is_syncing_and_never_an_error() {
+async fn a37_a_tree_without_an_answer_is_syncing_and_never_an_error() {
     let params = || json!([state(B256::repeat_byte(1)), null]);
     let expected = json!({"payloadStatus": syncing(), "payloadId": null});
 

@@ -20,7 +20,7 @@ async fn rig() -> Option<Rig> {
 }
 
 #[tokio::test]
-async fn every_payload_of_the_geth_chain_has_the_right_hash_and_gets_syncing() {
+async fn b1_b2_every_payload_of_the_geth_chain_has_the_right_hash_and_gets_syncing() {
     let (Some(rig), Some(requests)) = (rig().await, shared("geth-ethtest/newpayload.json")) else {
         return;
     };

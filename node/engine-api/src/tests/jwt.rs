@@ -44,7 +44,7 @@ fn the_token_on_the_front_page_of_jwt_io_is_good_at_its_time() {
 }
 
 #[test]
-fn a_token_is_good_for_a_minute_either_way() {
+fn a3_a_token_is_good_for_a_minute_either_way() {
     for (drift, expected) in [
         (-61, Err(TokenError::Stale)),
         (-60, Ok(())),
@@ -60,7 +60,7 @@ fn a_token_is_good_for_a_minute_either_way() {
 }
 
 #[test]
-fn iat_is_needed_exp_is_heeded_and_other_claims_are_ignored() {
+fn a3_iat_is_needed_exp_is_heeded_and_other_claims_are_ignored() {
     assert_eq!(check(json!({})), Err(TokenError::Malformed));
     assert_eq!(check(json!({"iat": "now"})), Err(TokenError::Malformed));
     assert_eq!(check(json!({"iat": NOW, "exp": NOW + 1})), Ok(()));
@@ -69,7 +69,7 @@ fn iat_is_needed_exp_is_heeded_and_other_claims_are_ignored() {
 }
 
 #[test]
-fn no_algorithm_but_hs256_is_taken() {
+fn a2_no_algorithm_but_hs256_is_taken() {
     for alg in ["none", "None", "NONE", "HS512", "RS256", "hs256", ""] {
         let token = sign(json!({"alg": alg, "typ": "JWT"}), json!({"iat": NOW}));
         assert_eq!(SECRET.check(&token, at(NOW)), Err(TokenError::Algorithm), "{alg}");
@@ -96,7 +96,7 @@ fn no_byte_of_a_token_can_be_changed_or_left_out() {
 }
 
 #[test]
-fn a_secret_file_is_read_with_or_without_prefix_and_white_space() {
+fn a5_a_secret_file_is_read_with_or_without_prefix_and_white_space() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("jwt.hex");
     let digits = "07".repeat(32);
@@ -107,7 +107,7 @@ fn a_secret_file_is_read_with_or_without_prefix_and_white_space() {
 }
 
 #[test]
-fn a_bad_secret_file_is_said_to_be_bad_in_one_sentence() {
+fn a5_a_bad_secret_file_is_said_to_be_bad_in_one_sentence() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("jwt.hex");
     assert!(matches!(JwtSecret::from_file(&path), Err(JwtSecretError::Read { .. })));
@@ -126,7 +126,7 @@ fn a_bad_secret_file_is_said_to_be_bad_in_one_sentence() {
 }
 
 #[test]
-fn a_secret_is_created_for_its_owner_alone_and_never_replaced() {
+fn a5_a_secret_is_created_for_its_owner_alone_and_never_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("jwt.hex");
     let created = JwtSecret::create(&path).unwrap();

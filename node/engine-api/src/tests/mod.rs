@@ -1,18 +1,22 @@
 //! The Engine API over real HTTP, with a probe in place of the tree.
 
+mod access_list;
 mod auth;
+mod bodies;
 mod client;
 mod forkchoice;
 mod geth_data;
 mod jwt;
 mod new_payload;
 mod serving;
+mod unsupported;
+mod websocket;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration, time::SystemTime};
 
 use jsonrpsee::RpcModule;
 use moorline_kit::{Ask, Limit, Probe};
-use moorline_messages::{TreeRequest, TreeVerdict};
+use moorline_messages::{StoreAnswer, StoreError, StoreQuery, TreeRequest, TreeVerdict};
 use moorline_rules::ChainSpec;
 use serde_json::{Value, json};
 
@@ -20,6 +24,7 @@ use self::client::post;
 use crate::{EngineConfig, EngineHandle, EngineServer, JwtSecret};
 
 type TreeAsk = Ask<TreeRequest, TreeVerdict>;
+type StoreAsk = Ask<StoreQuery, Result<StoreAnswer, StoreError>>;
 
 const SECRET: JwtSecret = JwtSecret::new([7; 32]);
 
@@ -51,6 +56,7 @@ struct Rig {
     addr: SocketAddr,
     spec: Arc<ChainSpec>,
     tree: Probe<TreeAsk>,
+    store: Probe<StoreAsk>,
     handle: EngineHandle,
 }
 
@@ -62,12 +68,14 @@ impl Rig {
     async fn of(spec: ChainSpec, tree_wait_ms: u64) -> Self {
         let spec = Arc::new(spec);
         let (port, tree) = Probe::new(Limit::new(64, 1 << 20));
+        let (store_port, store) = Probe::new(Limit::new(64, 1 << 20));
         let mut eth = RpcModule::new(());
         eth.register_method("eth_chainId", |_, _, _| "0x63").unwrap();
         let mut config = EngineConfig::new("127.0.0.1:0".parse().unwrap(), SECRET);
         config.tree_wait = Duration::from_millis(tree_wait_ms);
-        let handle = EngineServer::start(config, port, Arc::clone(&spec), eth).await.unwrap();
-        Self { addr: handle.local_addr(), spec, tree, handle }
+        let handle =
+            EngineServer::start(config, port, store_port, Arc::clone(&spec), eth).await.unwrap();
+        Self { addr: handle.local_addr(), spec, tree, store, handle }
     }
 
     /// Sends a body with a good token.

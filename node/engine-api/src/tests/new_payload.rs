@@ -18,7 +18,7 @@ const ALL: [(NewPayload, &str, u64); 5] = [
 ];
 
 /// The parameters of a call about an empty block at `time`, with a wrong hash.
-fn unsealed(version: NewPayload, time: u64) -> Value {
+pub(super) fn unsealed(version: NewPayload, time: u64) -> Value {
     let mut payload = json!({
         "parentHash": B256::repeat_byte(9), "feeRecipient": format!("0x{:040x}", 1),
         "stateRoot": B256::ZERO, "receiptsRoot": B256::ZERO,
@@ -49,7 +49,7 @@ fn unsealed(version: NewPayload, time: u64) -> Value {
 }
 
 /// Puts the hash in that the parameters really have.
-fn seal(version: NewPayload, spec: &ChainSpec, mut params: Value) -> Value {
+pub(super) fn seal(version: NewPayload, spec: &ChainSpec, mut params: Value) -> Value {
     let text = params.to_string();
     let parts = version.read(&Params::new(Some(&text)), spec).unwrap();
     let Err(PayloadError::BlockHash { found, .. }) = block_from_payload(parts) else {
@@ -59,12 +59,12 @@ fn seal(version: NewPayload, spec: &ChainSpec, mut params: Value) -> Value {
     params
 }
 
-fn sealed(version: NewPayload, spec: &ChainSpec, time: u64) -> Value {
+pub(super) fn sealed(version: NewPayload, spec: &ChainSpec, time: u64) -> Value {
     seal(version, spec, unsealed(version, time))
 }
 
 #[tokio::test]
-async fn a_block_with_the_right_hash_reaches_the_tree_by_every_version() {
+async fn a17_a_block_with_the_right_hash_reaches_the_tree_by_every_version() {
     let mut rig = Rig::new().await;
     for (version, method, time) in ALL {
         let params = sealed(version, &rig.spec, time);
@@ -78,7 +78,7 @@ async fn a_block_with_the_right_hash_reaches_the_tree_by_every_version() {
 }
 
 #[tokio::test]
-async fn verdicts_become_statuses_and_nothing_but_genesis_is_valid() {
+async fn a19_a38_verdicts_become_statuses_and_nothing_but_genesis_is_valid() {
     let mut rig = Rig::new().await;
     let (version, method, time) = ALL[2];
     let status = |status: &str, error: Option<&str>| json!({"status": status, "latestValidHash": null, "validationError": error});
@@ -117,7 +117,7 @@ async fn the_genesis_block_itself_is_valid() {
 }
 
 #[tokio::test]
-async fn a_wrong_hash_is_invalid_at_once_in_the_words_of_each_version() {
+async fn a13_a_wrong_hash_is_invalid_at_once_in_the_words_of_each_version() {
     let mut rig = Rig::new().await;
     for (version, method, time) in ALL {
         let answer = rig.call_unasked(method, unsealed(version, time)).await;
@@ -130,7 +130,7 @@ async fn a_wrong_hash_is_invalid_at_once_in_the_words_of_each_version() {
 }
 
 #[tokio::test]
-async fn what_is_given_beside_the_payload_enters_the_hash() {
+async fn a16_b3_what_is_given_beside_the_payload_enters_the_hash() {
     let mut rig = Rig::new().await;
     let (version, method, time) = ALL[3];
     for (index, other) in [(2, json!(B256::repeat_byte(5))), (3, json!(["0x0002"]))] {
@@ -142,7 +142,7 @@ async fn what_is_given_beside_the_payload_enters_the_hash() {
 }
 
 #[tokio::test]
-async fn transactions_that_are_none_are_invalid() {
+async fn a13_transactions_that_are_none_are_invalid() {
     let mut rig = Rig::new().await;
     for (version, method, time) in ALL {
         for tx in ["0x", "0x02", "0xc0", "0x7f01"] {
@@ -168,7 +168,7 @@ fn blob_request() -> Option<(ChainSpec, Value)> {
 }
 
 #[tokio::test]
-async fn blob_hashes_must_be_the_expected_ones_in_order() {
+async fn a14_blob_hashes_must_be_the_expected_ones_in_order() {
     let Some((spec, request)) = blob_request() else { return };
     let mut rig = Rig::of(spec, PATIENT_MS).await;
     let method = request["method"].as_str().unwrap();
@@ -190,7 +190,7 @@ async fn blob_hashes_must_be_the_expected_ones_in_order() {
 }
 
 #[tokio::test]
-async fn each_version_takes_its_own_forks_only() {
+async fn a18_each_version_takes_its_own_forks_only() {
     let mut rig = Rig::new().await;
     let forks = [99, 150, 199, 200, 299, 300, 399, 400, 499, 500, 599, 600];
     for (version, method, _) in ALL {
@@ -216,7 +216,7 @@ async fn each_version_takes_its_own_forks_only() {
 }
 
 #[tokio::test]
-async fn v2_takes_the_old_structure_before_shanghai_and_the_new_one_after() {
+async fn a18_v2_takes_the_old_structure_before_shanghai_and_the_new_one_after() {
     let mut rig = Rig::new().await;
     let method = ALL[1].1;
     let old = seal(NewPayload::V2, &rig.spec, unsealed(NewPayload::V1, 99));
@@ -233,7 +233,7 @@ async fn v2_takes_the_old_structure_before_shanghai_and_the_new_one_after() {
 }
 
 #[tokio::test]
-async fn structures_are_matched_strictly() {
+async fn a15_a17_structures_are_matched_strictly() {
     let mut rig = Rig::new().await;
     for (version, method, time) in ALL {
         let good = unsealed(version, time);
@@ -269,7 +269,7 @@ async fn structures_are_matched_strictly() {
 }
 
 #[tokio::test]
-async fn a_newer_structure_is_refused_by_an_older_version() {
+async fn a18_a_newer_structure_is_refused_by_an_older_version() {
     let mut rig = Rig::new().await;
     for (older, newer, field) in [(0, 1, "withdrawals"), (1, 2, "blobGasUsed")] {
         let params = json!([unsealed(ALL[newer].0, ALL[older].2)[0]]);
@@ -281,7 +281,7 @@ async fn a_newer_structure_is_refused_by_an_older_version() {
 }
 
 #[tokio::test]
-async fn execution_requests_ascend_and_hold_something() {
+async fn a16_b3_execution_requests_ascend_and_hold_something() {
     let mut rig = Rig::new().await;
     for (version, method, time) in &ALL[3..] {
         for (requests, reason) in [
@@ -308,7 +308,7 @@ async fn execution_requests_ascend_and_hold_something() {
 }
 
 #[tokio::test]
-async fn a_silent_tree_is_syncing_within_the_wait() {
+async fn a10_a37_a_silent_tree_is_syncing_within_the_wait() {
     let rig = Rig::of(spec(), 20).await;
     let (version, method, time) = ALL[4];
     let params = sealed(version, &rig.spec, time);

@@ -6,21 +6,23 @@ use jsonrpsee::RpcModule;
 use moorline_kit::{Limit, Probe};
 use serde_json::json;
 
-use super::{Rig, SECRET, TreeAsk, expect_error, spec};
+use super::{Rig, SECRET, StoreAsk, TreeAsk, expect_error, spec};
 use crate::{
     EngineClient, EngineClientError, EngineConfig, EngineError, EngineServer, JwtSecret, TREE_WAIT,
 };
 
 #[tokio::test]
-async fn capabilities_are_what_is_served_and_nothing_else() {
+async fn a11_a35_capabilities_are_what_is_supported_and_nothing_else() {
     let mut rig = Rig::new().await;
     let ours = json!([["engine_newPayloadV3", "engine_somethingElseV9"]]);
     let answer = rig.call_unasked("engine_exchangeCapabilities", ours).await;
     let listed: Vec<String> = serde_json::from_value(answer["result"].clone()).unwrap();
     let payloads = (1..=5).map(|version| format!("engine_newPayloadV{version}"));
     let forkchoices = (1..=4).map(|version| format!("engine_forkchoiceUpdatedV{version}"));
-    let expected: BTreeSet<_> =
-        payloads.chain(forkchoices).chain(["engine_getClientVersionV1".to_owned()]).collect();
+    let bodies = ["ByHashV1", "ByHashV2", "ByRangeV1", "ByRangeV2"];
+    let bodies = bodies.map(|method| format!("engine_getPayloadBodies{method}"));
+    let version = ["engine_getClientVersionV1".to_owned()];
+    let expected: BTreeSet<_> = payloads.chain(forkchoices).chain(bodies).chain(version).collect();
     assert_eq!(listed.iter().cloned().collect::<BTreeSet<_>>(), expected);
     assert_eq!(listed.len(), expected.len());
 
@@ -28,7 +30,11 @@ async fn capabilities_are_what_is_served_and_nothing_else() {
         let answer = rig.call_unasked(&method, json!([])).await;
         assert_ne!(answer["error"]["code"], -32601, "{method} is listed and not served");
     }
-    for method in ["engine_newPayloadV6", "engine_getPayloadV1", "eth_call"] {
+    for method in [
+        "engine_newPayloadV6",
+        "engine_exchangeTransitionConfigurationV1",
+        "engine_forkchoiceUpdatedV5",
+    ] {
         expect_error(&rig.call_unasked(method, json!([])).await, -32601, "Method not found");
     }
     let (method, params) = ("engine_exchangeCapabilities", json!(["engine_newPayloadV3"]));
@@ -36,7 +42,27 @@ async fn capabilities_are_what_is_served_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn the_client_introduces_itself() {
+async fn a9_errors_have_the_codes_of_the_specification_and_no_data() {
+    let mut rig = Rig::new().await;
+    let unknown = json!({"jsonrpc": "2.0", "id": 1, "method": "engine_nothingV1", "params": []});
+    let no_request = json!({"jsonrpc": "2.0", "id": 1, "method": 7});
+    for (request, code) in [(unknown, -32601), (no_request, -32600)] {
+        let answer = Rig::send(rig.addr, &request).await;
+        expect_error(&answer, code, "");
+    }
+    // -32700 is a4's; -38002 and -38003 are those of forkchoices
+    for (method, params, code) in [
+        ("engine_newPayloadV3", json!([]), -32602),
+        ("engine_getPayloadV1", json!(["0x0000000000000000"]), -38001),
+        ("engine_getPayloadBodiesByRangeV1", json!(["0x1", "0xffff"]), -38004),
+        ("engine_getBlobsV1", json!([[]]), -38005),
+    ] {
+        rig.expect_error(method, params, code, "").await;
+    }
+}
+
+#[tokio::test]
+async fn a12_the_client_introduces_itself() {
     let mut rig = Rig::new().await;
     let theirs = json!([{"code": "LH", "name": "Lighthouse", "version": "v8", "commit": "0x0"}]);
     let answer = rig.call_unasked("engine_getClientVersionV1", theirs).await;
@@ -47,13 +73,13 @@ async fn the_client_introduces_itself() {
 }
 
 #[tokio::test]
-async fn the_read_methods_are_on_the_same_port() {
+async fn a7_the_read_methods_are_on_the_same_port() {
     let mut rig = Rig::new().await;
     assert_eq!(rig.call_unasked("eth_chainId", json!([])).await["result"], "0x63");
 }
 
 #[tokio::test]
-async fn a_batch_has_a_bound() {
+async fn a6_a_batch_has_a_bound() {
     let rig = Rig::new().await;
     let call = Rig::request("eth_chainId", json!([]));
     let answers = Rig::send(rig.addr, &json!(vec![call.clone(); 2_000])).await;
@@ -67,8 +93,9 @@ async fn a_port_in_use_is_named_and_a_stopped_server_frees_it() {
     let rig = Rig::new().await;
     let start = || {
         let (tree, _probe) = Probe::<TreeAsk>::new(Limit::new(1, 1));
+        let (store, _probe) = Probe::<StoreAsk>::new(Limit::new(1, 1));
         let config = EngineConfig::new(rig.addr, SECRET);
-        EngineServer::start(config, tree, Arc::new(spec()), RpcModule::new(()))
+        EngineServer::start(config, tree, store, Arc::new(spec()), RpcModule::new(()))
     };
     let error = start().await.unwrap_err();
     assert!(matches!(error, EngineError::Listen { .. }));
@@ -105,8 +132,21 @@ async fn our_own_client_waits_no_longer_than_the_specification_gives() {
 }
 
 #[test]
-fn the_tree_is_given_less_time_than_any_consensus_client_gives() {
+fn a10_the_tree_is_given_less_time_than_any_consensus_client_gives() {
     let config = EngineConfig::new("127.0.0.1:8551".parse().unwrap(), SECRET);
     assert_eq!(config.tree_wait, TREE_WAIT);
     assert!(TREE_WAIT.as_secs() < 6);
+}
+
+#[tokio::test]
+async fn a6_a_body_may_have_128_mib_and_no_more() {
+    let rig = Rig::new().await;
+    let client = EngineClient::new(rig.addr, SECRET);
+    let filled = |bytes: usize| json!(["0".repeat(bytes)]);
+    // its parameters are looked at, so the whole of it was read
+    let fits = client.call("eth_chainId", filled((128 << 20) - 4_096)).await;
+    assert_eq!(fits.unwrap(), "0x63");
+    let error = client.call("eth_chainId", filled(128 << 20)).await.unwrap_err();
+    let is_refused = matches!(error, EngineClientError::Refused { status: 413, .. });
+    assert!(is_refused || matches!(error, EngineClientError::Connection { .. }), "{error}");
 }

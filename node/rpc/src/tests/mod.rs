@@ -1,15 +1,19 @@
 //! The read methods over real HTTP, with a probe in place of the store.
 
+mod chain;
 mod client;
+mod logs;
+mod receipts;
 
 use std::{net::SocketAddr, sync::Arc};
 
 use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{B256, Bytes, Sealable};
+use alloy_rlp::Encodable;
 use moorline_kit::{Ask, Limit, Probe};
 use moorline_messages::{
-    Block, BlockNumHash, Body, Forkchoice, HashOrNumber, Stall, StoreAnswer, StoreError,
-    StoreQuery, StoreStatus, StoredBlock,
+    Block, BlockNumHash, Body, Forkchoice, HashOrNumber, Receipts, Stall, StoreAnswer, StoreError,
+    StoreQuery, StoreStatus, StoredBlock, Weigh,
 };
 use moorline_rules::{BlockReader, ChainSpec};
 use serde_json::{Value, json};
@@ -31,6 +35,8 @@ struct Holdings {
     finalized: B256,
     earliest: u64,
     damaged: bool,
+    /// By block, in the order of `canonical`; none are kept where there are none.
+    receipts: Vec<Receipts>,
 }
 
 impl Holdings {
@@ -50,21 +56,65 @@ impl Holdings {
                     safe: self.safe,
                     finalized: self.finalized,
                 },
+                keeps_receipts: !self.receipts.is_empty(),
             })),
             StoreQuery::Block { block } => Ok(StoreAnswer::Block(self.find(block).map(Box::new))),
+            StoreQuery::Headers { start, limit, skip: 0, reverse: false, budget_bytes } => {
+                let from = self.canonical.iter().skip_while(|block| !is_meant(block, start));
+                let rlp = |block: &Block| {
+                    let mut rlp = Vec::new();
+                    block.header.inner().encode(&mut rlp);
+                    Bytes::from(rlp)
+                };
+                let all = from.take(limit.min(1_024) as usize).map(rlp);
+                Ok(StoreAnswer::Headers(within(budget_bytes, all, |rlp| rlp.len())))
+            }
+            StoreQuery::Bodies { hashes, budget_bytes } => {
+                let all = hashes.iter().map_while(|hash| self.place(*hash));
+                let all = all.map(|place| (*self.canonical[place].body).clone());
+                Ok(StoreAnswer::Bodies(within(budget_bytes, all, Weigh::weight_bytes)))
+            }
+            StoreQuery::Receipts { hashes, budget_bytes } => {
+                let all = hashes.iter().map_while(|hash| self.place(*hash));
+                let all = all.map_while(|place| self.receipts.get(place).cloned());
+                Ok(StoreAnswer::Receipts(within(budget_bytes, all, Weigh::weight_bytes)))
+            }
             other => panic!("the read edge has no use for {other:?}"),
         }
     }
 
+    fn place(&self, hash: B256) -> Option<usize> {
+        self.canonical.iter().position(|block| block.header.hash() == hash)
+    }
+
     fn find(&self, wanted: HashOrNumber) -> Option<StoredBlock> {
-        let is_wanted = |block: &&Block| match wanted {
-            HashOrNumber::Hash(hash) => block.header.hash() == hash,
-            HashOrNumber::Number(number) => block.header.number == number,
-        };
+        let is_wanted = |block: &&Block| is_meant(block, wanted);
         let found = |block: &Block, canonical| StoredBlock { block: block.clone(), canonical };
         let canonical = self.canonical.iter().find(is_wanted).map(|block| found(block, true));
         canonical.or_else(|| self.side.iter().find(is_wanted).map(|block| found(block, false)))
     }
+}
+
+fn is_meant(block: &Block, wanted: HashOrNumber) -> bool {
+    match wanted {
+        HashOrNumber::Hash(hash) => block.header.hash() == hash,
+        HashOrNumber::Number(number) => block.header.number == number,
+    }
+}
+
+/// As many as a store gives: it stops once the budget is used up.
+fn within<T>(
+    budget_bytes: usize,
+    all: impl Iterator<Item = T>,
+    weigh: impl Fn(&T) -> usize,
+) -> Vec<T> {
+    let mut used = 0;
+    all.take_while(|item| {
+        let is_room = used < budget_bytes;
+        used += weigh(item);
+        is_room
+    })
+    .collect()
 }
 
 struct Rig {
@@ -76,6 +126,10 @@ struct Rig {
 
 impl Rig {
     async fn holding(holdings: Holdings) -> Self {
+        Self::on(spec(), holdings).await
+    }
+
+    async fn on(spec: ChainSpec, holdings: Holdings) -> Self {
         let (store, mut probe) = Probe::<StoreAsk>::new(Limit::new(16, 1 << 20));
         tokio::spawn(async move {
             while let Some(envelope) = probe.next_held().await {
@@ -85,7 +139,7 @@ impl Rig {
         });
         let (sync, sync_seen) = watch::channel(SyncStatus::default());
         let (peers, peers_seen) = watch::channel(0);
-        let config = EthConfig { chain_id: 3503995874084926, client_version: "moorline/v0".into() };
+        let config = EthConfig { spec: Arc::new(spec), client_version: "moorline/v0".into() };
         let module = eth_module(config, store, sync_seen, peers_seen).unwrap();
         let handle = RpcServer::start("127.0.0.1:0".parse().unwrap(), module).await.unwrap();
         Self { addr: handle.local_addr(), sync, peers, handle }
@@ -103,6 +157,26 @@ impl Rig {
         assert_eq!(error.get("data"), None, "{answer}");
         (error["code"].as_i64().unwrap(), error["message"].as_str().unwrap().to_owned())
     }
+}
+
+/// A chain whose id is greater than 32 bits; its forks are those of geth's test chain.
+fn spec() -> ChainSpec {
+    let genesis = json!({
+        "config": {
+            "chainId": 3503995874084926_u64, "homesteadBlock": 0, "eip150Block": 0,
+            "eip155Block": 0, "eip158Block": 0, "byzantiumBlock": 0, "constantinopleBlock": 0,
+            "petersburgBlock": 0, "istanbulBlock": 0, "berlinBlock": 0, "londonBlock": 0,
+            "mergeNetsplitBlock": 0, "terminalTotalDifficulty": 0, "shanghaiTime": 0,
+            "cancunTime": 60, "pragueTime": 120,
+            "blobSchedule": {
+                "cancun": {"target": 3, "max": 6, "baseFeeUpdateFraction": 3338477},
+                "prague": {"target": 6, "max": 9, "baseFeeUpdateFraction": 5007716},
+            },
+        },
+        "nonce": "0x0", "timestamp": "0x0", "extraData": "0x", "gasLimit": "0x1c9c380",
+        "difficulty": "0x0", "alloc": {},
+    });
+    ChainSpec::from_genesis_json(&genesis.to_string()).unwrap()
 }
 
 fn shared(path: &str) -> Option<Vec<u8>> {
