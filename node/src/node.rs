@@ -215,7 +215,7 @@ impl Node {
         engine: Option<(SocketAddr, JwtSecret)>,
     ) -> Result<(), NodeError> {
         let (wired, watched) = (&self.wired, &self.watched);
-        let eth = EthConfig { chain_id: spec.chain_id(), client_version: client_version() };
+        let eth = EthConfig { spec: Arc::clone(spec), client_version: client_version() };
         let module = eth_module(
             eth,
             wired.store.clone().held_by(Lane::Rpc),
@@ -227,7 +227,9 @@ impl Node {
         }
         if let Some((addr, jwt)) = engine {
             let (config, tree) = (EngineConfig::new(addr, jwt), wired.tree.clone());
-            self.engine = Some(EngineServer::start(config, tree, Arc::clone(spec), module).await?);
+            let store = wired.store.clone().held_by(Lane::EngineApi);
+            let spec = Arc::clone(spec);
+            self.engine = Some(EngineServer::start(config, tree, store, spec, module).await?);
         }
         Ok(())
     }
