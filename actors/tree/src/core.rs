@@ -3,6 +3,7 @@
 mod buffer;
 mod chain;
 mod delivery;
+mod incomplete;
 mod intake;
 mod invalid;
 mod ledger;
@@ -25,6 +26,7 @@ use moorline_messages::{
 use crate::TreeConfig;
 use buffer::Buffer;
 use chain::Chain;
+use incomplete::Incomplete;
 use invalid::Invalid;
 use ledger::Ledger;
 use pursuit::{Download, Target, Want};
@@ -88,6 +90,7 @@ pub(crate) struct Core {
     keeps_receipts: bool,
     chain: Chain,
     buffer: Buffer,
+    incomplete: Incomplete,
     invalid: Invalid,
     ledger: Ledger,
     /// What the consensus client last said, in this life or an earlier one.
@@ -128,6 +131,7 @@ impl Core {
             keeps_receipts: false,
             chain,
             buffer: Buffer::default(),
+            incomplete: Incomplete::default(),
             invalid: Invalid::default(),
             ledger: Ledger::default(),
             forkchoice: None,

@@ -43,7 +43,7 @@ impl Core {
         Ok(())
     }
 
-    fn judge_alone(&self, header: &SealedHeader) -> Result<(), String> {
+    pub(super) fn judge_alone(&self, header: &SealedHeader) -> Result<(), String> {
         let genesis = self.genesis_hash();
         if header.number == 0 || (header.number == 1 && header.parent_hash != genesis) {
             let breach = Breach::ParentHash { found: header.parent_hash, expected: genesis };

@@ -218,9 +218,28 @@ impl Core {
     /// The highest block that is missing under the target, and how many below it.
     fn next_want(&mut self, effects: &mut Vec<Effect>) -> Option<Want> {
         let target = self.target.as_ref()?;
-        let Some(header) = target.header.as_ref() else { return Some(Want::Block(target.head)) };
+        let Some(header) = target.header.as_ref() else { return Some(self.want_head(target.head)) };
         let lowest = self.buffer.lowest_below(header);
         self.want_below(&lowest, effects)
+    }
+
+    /// A head of which nothing but its name is known, or its height too: then what lies under it is
+    /// asked for with it, and does not wait for it.
+    fn want_head(&self, head: B256) -> Want {
+        let here = self.highest_kept();
+        match self.incomplete.number(&head).filter(|top| *top > here) {
+            Some(top) => Want::Range { head, top, count: top.saturating_sub(here) },
+            None => Want::Block(head),
+        }
+    }
+
+    /// The height down to which a run from above goes.
+    fn highest_kept(&self) -> BlockNumber {
+        if self.chain.is_at_genesis() {
+            self.config.floor.max(1).saturating_sub(1)
+        } else {
+            self.chain.tip().number
+        }
     }
 
     /// The run that should connect a header: down to the tip, or a bridge where the chain it lies on
@@ -229,11 +248,7 @@ impl Core {
         let head = child.parent_hash;
         let top = child.number.saturating_sub(1);
         let floor = self.config.floor.max(1);
-        let here = if self.chain.is_at_genesis() {
-            floor.saturating_sub(1)
-        } else {
-            self.chain.tip().number
-        };
+        let here = self.highest_kept();
         if top > here {
             return Some(Want::Range { head, top, count: top.saturating_sub(here) });
         }
@@ -313,7 +328,8 @@ impl Core {
             (Want::Block(asked), Want::Block(wanted)) => asked == wanted,
             (Want::Range { head, top, count }, Want::Range { top: wanted, .. }) => {
                 let reaches = top.saturating_sub(wanted) < count;
-                reaches && wanted <= top && self.is_under_target(&head)
+                let leads_on = head == self.target_head() || self.is_under_target(&head);
+                reaches && wanted <= top && leads_on
             }
             (Want::Block(_), Want::Range { .. }) | (Want::Range { .. }, Want::Block(_)) => false,
         }

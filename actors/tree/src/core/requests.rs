@@ -125,19 +125,25 @@ impl Core {
         effects: &mut Vec<Effect>,
     ) -> TreeVerdict {
         let header = &block.header;
-        let parent = self.header(&header.parent_hash);
-        let spec = &self.config.spec;
-        let judged =
-            parent.map_or(Ok(()), |parent| validate_header_against_parent(spec, header, parent));
-        if let Err(breach) = judged {
-            return self.condemn_payload(header, breach.to_string(), effects);
+        if let Err(reason) = self.judge_incomplete(header) {
+            return self.condemn_payload(header, reason, effects);
         }
-        let id = self.ids.take();
-        effects.push(Effect::Store(self.ledger.keep(id, block)));
-        self.prefetch(header);
-        let is_aside = header.parent_hash != self.chain.tip().hash()
-            && self.chain.contains(&header.parent_hash);
+        if self.incomplete.number(&header.hash()).is_none() {
+            self.incomplete.insert(header);
+            let id = self.ids.take();
+            effects.push(Effect::Store(self.ledger.keep(id, block)));
+            self.prefetch(header);
+        }
+        let root = self.chain.branch_root(&header.parent_hash);
+        let is_aside = root.is_some_and(|root| root.hash() != self.chain.tip().hash());
         if is_aside { TreeVerdict::Accepted } else { TreeVerdict::Syncing }
+    }
+
+    fn judge_incomplete(&self, header: &SealedHeader) -> Result<(), String> {
+        self.judge_alone(header)?;
+        let Some(parent) = self.header(&header.parent_hash) else { return Ok(()) };
+        let judged = validate_header_against_parent(&self.config.spec, header, parent);
+        judged.map_err(|breach| breach.to_string())
     }
 
     fn condemn_payload(

@@ -56,9 +56,10 @@ impl Core {
             .is_some_and(|target| target.is_reached && !target.is_soft && target.head == tip.hash);
         TreeReport {
             tip,
-            target: target.map(|target| TreeTarget {
-                hash: target.head,
-                number: target.header.as_ref().map(|header| header.number),
+            target: target.map(|target| {
+                let number = target.header.as_ref().map(|header| header.number);
+                let number = number.or_else(|| self.incomplete.number(&target.head));
+                TreeTarget { hash: target.head, number }
             }),
             synced: self.is_ready() && is_reached && self.ledger.is_tip_settled(),
             invalid: target.is_some_and(|target| target.is_invalid),

@@ -11,7 +11,10 @@ use moorline_messages::{
 };
 
 use super::pursuit::after;
-use super::{Core, Effect, STORE_ASK_AGAIN, buffer::Buffer, chain::Chain, ledger::Ledger};
+use super::{
+    Core, Effect, STORE_ASK_AGAIN, buffer::Buffer, chain::Chain, incomplete::Incomplete,
+    ledger::Ledger,
+};
 
 /// Canonical headers read at start, and whenever a fork reaches below those in memory.
 const WALK_HEADERS: u64 = 1_024;
@@ -173,6 +176,8 @@ impl Core {
         self.phase = Phase::Waiting(after(now, wait));
         self.walk = None;
         self.buffer = Buffer::default();
+        // what was on its way to the disk may not be there
+        self.incomplete = Incomplete::default();
         self.ledger = Ledger::default();
         if let Some(forkchoice) = self.forkchoice {
             self.ledger.follow(forkchoice);
