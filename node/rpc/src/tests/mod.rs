@@ -49,7 +49,6 @@ impl Holdings {
             StoreQuery::Status => Ok(StoreAnswer::Status(StoreStatus {
                 genesis: B256::ZERO,
                 earliest: self.earliest,
-                keeps_receipts: false,
                 tip,
                 forkchoice: Forkchoice {
                     head: tip.hash,
