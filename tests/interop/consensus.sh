@@ -5,8 +5,9 @@
 #
 # Lodestar drives ethereumjs through a tee that tells Moorline the same, and Moorline fetches from
 # ethereumjs. MOORLINE is the binary (default: target/release/moorline). HEADS (30) is how many it has to
-# follow; half-way it is killed. PORT_BASE (41300) moves the ports. Needs Node and npm; installs the clients
-# under .peers/.
+# follow; half-way it is killed. STORE_PARENT is where its store is while this runs: in memory, where there is
+# some, since a disk that others keep busy is not what is tried. PORT_BASE (41300) moves the ports. Needs
+# Node, npm, Python and a C++ compiler; installs the clients under .peers/.
 set -uo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -38,6 +39,8 @@ LODESTAR_P2P=$((PORT_BASE + 916))
 
 WORK=$PEERS/consensus
 rm -rf "$WORK" && mkdir -p "$WORK"
+STORE_PARENT=${STORE_PARENT:-$([ -w /dev/shm ] && echo /dev/shm || echo "$WORK")}
+NODE_DIR=$(mktemp -d "$STORE_PARENT/moorline-consensus.XXXXXX")
 CALLS=$WORK/calls.jsonl
 JWT=$WORK/jwt.hex
 printf '%064x\n' 4276992622 >"$JWT"
@@ -65,6 +68,7 @@ cleanup() {
   kill_hard "$lodestar_pid"
   kill_hard "$tee_pid"
   peers stop "$EXECUTION"
+  mv "$NODE_DIR" "$WORK/node"
 }
 trap cleanup EXIT
 trap 'exit 130' INT TERM
@@ -103,7 +107,7 @@ start_sender() {
 
 # start_node RUN: the log and the trace of each run are its own.
 start_node() {
-  "$MOORLINE" node --chain "$GENESIS" --datadir "$WORK/node" --peer "$(cat "$WORK/enode")" --addr 127.0.0.1 \
+  "$MOORLINE" node --chain "$GENESIS" --datadir "$NODE_DIR" --peer "$(cat "$WORK/enode")" --addr 127.0.0.1 \
     --port "$NODE_P2P" --authrpc.port "$NODE_ENGINE" --authrpc.jwtsecret "$JWT" --http.port "$NODE_HTTP" \
     --metrics.port "$NODE_METRICS" --trace "$WORK/trace-$1" >"$WORK/node-$1.log" 2>&1 &
   node_pid=$!
@@ -189,7 +193,7 @@ if check "lodestar drives ethereumjs to block $LATE_BLOCKS" lodestar_drives $LAT
   check "its chain is that of ethereumjs" watch_node chain
   check "it answered every call, in time, and never VALID" watch calls
   check "it stops" stop_node
-  check "its store is sound" timeout 60 "$MOORLINE" db check --chain "$GENESIS" --datadir "$WORK/node"
+  check "its store is sound" timeout 60 "$MOORLINE" db check --chain "$GENESIS" --datadir "$NODE_DIR"
   check "its trace has lost nothing" timeout 60 "$MOORLINE" trace check "$WORK/trace-2"
   check "its log has no warning" nothing_to_complain
 fi

@@ -129,14 +129,19 @@ function calls() {
   }
 }
 
-switch (command) {
-  case 'mark': appendFileSync(logFile, `${JSON.stringify({ at: Date.now(), mark: args[0] })}\n`); break
-  case 'caught-up': await caughtUp(); break
-  case 'follow': await follow(Number(args[2])); break
-  case 'checkpoints': await checkpoints(); break
-  case 'chain': await sameChain(); break
-  case 'calls': calls(); break
-  default: problem(`there is no command ${command}`)
+const commands = {
+  mark: () => appendFileSync(logFile, `${JSON.stringify({ at: Date.now(), mark: args[0] })}\n`),
+  'caught-up': caughtUp,
+  follow: () => follow(Number(args[2])),
+  checkpoints,
+  chain: sameChain,
+  calls,
+}
+
+try {
+  await commands[command]()
+} catch (error) {
+  problem(error.cause?.message ?? error.message)
 }
 for (const text of problems) console.error(text)
 process.exitCode = problems.length === 0 ? 0 : 1
