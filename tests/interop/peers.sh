@@ -5,10 +5,12 @@
 #   peers.sh install PEER                   install it, unless it is there
 #   peers.sh start   PEER GENESIS [CHAIN]   start it with a genesis.json and a chain.rlp; prints its enode
 #   peers.sh rpc     PEER                   print the address of its JSON-RPC server
+#   peers.sh engine  PEER                   print the address of its Engine API
 #   peers.sh stop    PEER...                kill it
 #
 # PEER is geth-1.17.5, geth-1.16.7, ethereumjs, or one of these with "@" and a name of your own for a
-# second instance, as in geth-1.17.5@empty. PORT_BASE (41300) moves the ports.
+# second instance, as in geth-1.17.5@empty; lodestar, a consensus client, can only be installed. PORT_BASE
+# (41300) moves the ports. With ENGINE_JWT naming a secret, ethereumjs takes a consensus client.
 set -euo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -40,23 +42,33 @@ node_key() { printf 'moorline interop %s' "$1" | sha256sum | cut -d' ' -f1; }
 
 install_peer() {
   local client; client=$(client_of "$1")
-  slot_of "$client" >/dev/null
   case $client in
-    geth-*)
+    geth-1.17.5 | geth-1.16.7)
       [ -x "$PEERS/$client/geth" ] && return
       need go "build $client"
       mkdir -p "$PEERS/$client"
       GOBIN="$PEERS/$client" go install "github.com/ethereum/go-ethereum/cmd/geth@v${client#geth-}" >&2
       ;;
-    ethereumjs)
-      need npm "install ethereumjs"
-      cmp -s "$HERE/ethereumjs/package-lock.json" "$PEERS/ethereumjs/installed-lock.json" && return
-      mkdir -p "$PEERS/ethereumjs"
-      cp "$HERE"/ethereumjs/package.json "$HERE"/ethereumjs/package-lock.json "$PEERS/ethereumjs/"
-      (cd "$PEERS/ethereumjs" && npm ci --ignore-scripts --no-audit --no-fund >&2)
-      cp "$HERE/ethereumjs/package-lock.json" "$PEERS/ethereumjs/installed-lock.json"
+    ethereumjs | lodestar)
+      need npm "install $client"
+      cmp -s "$HERE/$client/package-lock.json" "$PEERS/$client/installed-lock.json" && return
+      mkdir -p "$PEERS/$client"
+      cp "$HERE/$client"/package.json "$HERE/$client"/package-lock.json "$PEERS/$client/"
+      (cd "$PEERS/$client" && npm ci --ignore-scripts --no-audit --no-fund >&2)
+      [ "$client" != lodestar ] || build_snappy
+      cp "$HERE/$client/package-lock.json" "$PEERS/$client/installed-lock.json"
       ;;
+    *) fail "there is no peer $1; choose geth-1.17.5, geth-1.16.7, ethereumjs or lodestar" ;;
   esac
+}
+
+# The one install script that Lodestar cannot do without, and only the part of it that downloads nothing:
+# the headers are those that came with Node.
+build_snappy() {
+  need c++ "install lodestar"
+  need python3 "install lodestar"
+  (cd "$PEERS/lodestar/node_modules/snappy" && node ../node-gyp/bin/node-gyp.js rebuild \
+    --nodedir="$(node -p 'path.resolve(process.execPath, "../..")')" >&2)
 }
 
 start_geth() {
@@ -79,16 +91,20 @@ TOML
 }
 
 start_ethereumjs() {
-  local peer=$1 genesis=$2 chain=${3:-} dir client
+  local peer=$1 genesis=$2 chain=${3:-} dir client engine=()
   dir=$(run_dir "$peer") client="$PEERS/ethereumjs/node_modules/@ethereumjs/client/dist/esm/bin/cli.js"
   # the client names its folder after the genesis file
   cp "$genesis" "$dir/genesis.json"
   node "$HERE/ethereumjs/seed-key.mjs" "$PEERS/ethereumjs" "$dir/data/genesis/config" "$(node_key "$peer")"
+  if [ -n "${ENGINE_JWT:-}" ]; then
+    # --isSingleNode: it builds blocks although it has no peer that is ahead of it
+    engine=(--rpcEngine --rpcEngineAddr=127.0.0.1 --rpcEnginePort="$(engine_port "$peer")" --jwtSecret="$ENGINE_JWT" --isSingleNode)
+  fi
   exec node --import "$HERE/ethereumjs/loopback.mjs" "$client" \
     --gethGenesis="$dir/genesis.json" --dataDir="$dir/data" --no-logFile \
     --discV4=false --discDns=false --extIP=127.0.0.1 --port="$(p2p_port "$peer")" \
     --rpc --rpcAddr=127.0.0.1 --rpcPort="$(rpc_port "$peer")" \
-    ${chain:+--loadBlocksFromRlp="$chain"} >>"$dir/log" 2>&1
+    "${engine[@]}" ${chain:+--loadBlocksFromRlp="$chain"} >>"$dir/log" 2>&1
 }
 
 is_up() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
@@ -120,6 +136,7 @@ start_peer() {
 }
 
 rpc_url() { echo "http://127.0.0.1:$(rpc_port "$1")"; }
+engine_url() { echo "http://127.0.0.1:$(engine_port "$1")"; }
 
 stop_peer() {
   local file pid; file=$(run_dir "$1")/pid
@@ -134,7 +151,7 @@ stop_peer() {
 main() {
   local command=${1:-}
   case $command in
-    install | start | rpc) [ $# -ge 2 ] || fail "which peer? geth-1.17.5, geth-1.16.7 or ethereumjs" ;;
+    install | start | rpc | engine) [ $# -ge 2 ] || fail "which peer? geth-1.17.5, geth-1.16.7 or ethereumjs" ;;
   esac
   case $command in
     install) install_peer "$2" ;;
@@ -143,8 +160,9 @@ main() {
       install_peer "$2" && start_peer "${@:2}"
       ;;
     rpc) rpc_url "$2" ;;
+    engine) engine_url "$2" ;;
     stop) for peer in "${@:2}"; do stop_peer "$peer"; done ;;
-    *) fail "usage: peers.sh install|start|rpc|stop PEER ..." ;;
+    *) fail "usage: peers.sh install|start|rpc|engine|stop PEER ..." ;;
   esac
 }
 

@@ -44,7 +44,10 @@ rm -rf "$WORK" && mkdir -p "$WORK"
 JWT=$WORK/jwt.hex
 printf '%064x\n' 4276992622 >"$JWT"
 
-passed=0 failed=0 node_pid=
+# shellcheck source=checks.sh
+. "$HERE/checks.sh"
+
+node_pid=
 peers() { "$HERE/peers.sh" "$@"; }
 rpc() { node "$HERE/rpc.mjs" "$@"; }
 
@@ -64,30 +67,6 @@ stop_node() {
 }
 trap cleanup EXIT
 trap 'exit 130' INT TERM
-
-# check NAME COMMAND...: runs the command with its output in a log, and counts.
-check() {
-  local name=$1 log started=$SECONDS; shift
-  log="$WORK/$(tr -c 'a-z0-9.\n' - <<<"$name").log"
-  if "$@" >"$log" 2>&1; then
-    passed=$((passed + 1))
-    echo "PASS $name ($((SECONDS - started)) s)"
-  else
-    failed=$((failed + 1))
-    echo "FAIL $name ($((SECONDS - started)) s), from $log:"
-    tail -n 15 "$log" | sed 's/^/     /'
-    return 1
-  fi
-}
-
-# until_true SECONDS COMMAND...: tries twice a second until the command succeeds.
-until_true() {
-  local deadline=$((SECONDS + $1)); shift
-  until "$@"; do
-    [ $SECONDS -lt $deadline ] || { echo "gave up: $*"; return 1; }
-    sleep 0.5
-  done
-}
 
 start_peer() { peers start "$@" | tee "$WORK/$1.enode"; [ -s "$WORK/$1.enode" ]; }
 
@@ -203,5 +182,4 @@ else
   tail -n 15 "$WORK/node.log" | sed 's/^/     /'
 fi
 
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+closing
