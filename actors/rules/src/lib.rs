@@ -34,6 +34,7 @@ pub use commitments::{RequestsError, block_access_list_hash, requests_hash, vali
 pub use header::{MAX_EXTRA_DATA_BYTES, validate_header_against_parent, validate_header_alone};
 pub use payload::{PayloadError, PayloadParts, block_from_payload};
 pub use receipts::{
-    ReceiptsKey, consensus_receipt, logs_bloom, receipts_key, receipts_root, validate_receipts,
+    ReceiptsKey, consensus_receipt, has_no_receipts, logs_bloom, receipts_key, receipts_root,
+    validate_receipts,
 };
 pub use spec::{Activation, ChainSpec, Fork, GenesisError, OverrideError, ScheduleError};

@@ -1,6 +1,6 @@
 //! Receipts against what their header says.
 
-use alloy_consensus::Header;
+use alloy_consensus::{Header, constants::EMPTY_RECEIPTS};
 use alloy_primitives::{Address, B256, Bloom, Bytes};
 use alloy_rlp::{BufMut, Decodable, Encodable, Error, Result as RlpResult};
 use alloy_trie::root::ordered_trie_root_encoded;
@@ -23,6 +23,11 @@ pub struct ReceiptsKey {
     pub bloom: Bloom,
     /// Gas used up to and including the last of them.
     pub gas_used: u64,
+}
+
+/// Whether a block has no receipts: then there is nothing to fetch or to keep of them.
+pub fn has_no_receipts(header: &Header) -> bool {
+    header.receipts_root == EMPTY_RECEIPTS
 }
 
 /// The key that receipts have, or `None` if one of them cannot be read. Costs a keccak over all of it.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use alloy_primitives::{B256, BlockNumber};
 use moorline_messages::{BlockNumHash, Receipts, SealedHeader, Span, StoreError, StoreStatus};
-use moorline_rules::receipts_key;
+use moorline_rules::{has_no_receipts, receipts_key};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -12,7 +12,7 @@ use crate::{
     group::{Group, Known},
     index::Index,
     keys,
-    ledger::{Ledger, RecordKind, RecordLog, Records, has_no_receipts},
+    ledger::{Ledger, RecordKind, RecordLog, Records},
 };
 
 /// Most faults that a report lists; the rest is counted.

@@ -31,10 +31,7 @@ pub(crate) trait Lookup {
     }
 
     /// Whether the store was founded to keep receipts.
-    fn keeps_receipts(&self) -> Result<bool, StoreError> {
-        let schema = keys::get_schema(&self.meta(keys::META_SCHEMA)?)?;
-        Ok(schema == keys::SCHEMA_WITH_RECEIPTS)
-    }
+    fn keeps_receipts(&self) -> Result<bool, StoreError>;
 
     fn tip(&self) -> Result<BlockNumHash, StoreError> {
         keys::get_block("the tip", &self.meta(keys::META_TIP)?)
@@ -48,7 +45,9 @@ pub(crate) trait Lookup {
     fn group(&self, number: BlockNumber) -> Result<Group, StoreError> {
         let blocks = self.get(&keys::blocks(number))?;
         let bodies = self.get(&keys::bodies(number))?;
-        let receipts = self.get(&keys::receipts(number))?;
+        // where none are kept, nothing is looked for
+        let receipts =
+            if self.keeps_receipts()? { self.get(&keys::receipts(number))? } else { None };
         Group::get(number, blocks.as_deref(), bodies.as_deref(), receipts.as_deref())
     }
 
@@ -95,6 +94,11 @@ pub(crate) trait Lookup {
     }
 }
 
+pub(crate) fn keeps_receipts_by_schema(index: &impl Lookup) -> Result<bool, StoreError> {
+    let schema = keys::get_schema(&index.meta(keys::META_SCHEMA)?)?;
+    Ok(schema == keys::SCHEMA_WITH_RECEIPTS)
+}
+
 /// A scan's entries, ascending.
 pub(crate) type Scan<'a> =
     Box<dyn Iterator<Item = Result<(Bytestring, Bytestring), StoreError>> + 'a>;
@@ -122,12 +126,15 @@ pub(crate) struct SledIndex {
     file: File,
     /// Set once a write failed: what sled holds in memory may then not be what is on disk.
     broken: OnceLock<StoreError>,
+    /// Decided when the store was founded, and asked at every look-up.
+    keeps_receipts: OnceLock<bool>,
 }
 
 impl SledIndex {
     /// `dir` is the directory that sled was opened in.
     pub(crate) fn new(db: sled::Db, dir: &Path) -> std::io::Result<Self> {
-        Ok(Self { db, file: File::open(dir.join("db"))?, broken: OnceLock::new() })
+        let file = File::open(dir.join("db"))?;
+        Ok(Self { db, file, broken: OnceLock::new(), keeps_receipts: OnceLock::new() })
     }
 
     pub(crate) fn size_bytes(&self) -> Result<u64, StoreError> {
@@ -145,6 +152,14 @@ impl SledIndex {
 impl Lookup for SledIndex {
     fn get(&self, key: &[u8]) -> Result<Option<Bytestring>, StoreError> {
         self.db.get(key).map(|value| value.map(|value| value.to_vec())).map_err(sled_error)
+    }
+
+    fn keeps_receipts(&self) -> Result<bool, StoreError> {
+        if let Some(keeps_receipts) = self.keeps_receipts.get() {
+            return Ok(*keeps_receipts);
+        }
+        let keeps_receipts = keeps_receipts_by_schema(self)?;
+        Ok(*self.keeps_receipts.get_or_init(|| keeps_receipts))
     }
 }
 

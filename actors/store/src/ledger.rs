@@ -7,12 +7,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
 };
 
-use alloy_consensus::constants::EMPTY_RECEIPTS;
 use alloy_primitives::{B256, BlockNumber, Bytes};
 use moorline_messages::{
     Block, BlockNumHash, Body, Forkchoice, FoundBlock, HashOrNumber, Receipts, SealedHeader,
     StoreAnswer, StoreBatch, StoreError, StoreQuery, StoreStatus, StoredBlock, StoredState, Weigh,
 };
+use moorline_rules::has_no_receipts;
 
 use crate::{
     backend::{FIND_HASHES_MAX, READ_ITEMS_MAX},
@@ -118,11 +118,6 @@ impl<'a, L: RecordLog> Records<'a, L> {
         let header = self.header(known)?;
         Ok(header.filter(|header| has_no_receipts(header)).map(|_| Receipts::default()))
     }
-}
-
-/// Whether a block has no receipts, so that there is nothing to store of them.
-pub(crate) fn has_no_receipts(header: &SealedHeader) -> bool {
-    header.receipts_root == EMPTY_RECEIPTS
 }
 
 fn unreadable(kind: RecordKind, at: BlockNumHash, why: &str) -> StoreError {

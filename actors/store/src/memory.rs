@@ -13,7 +13,7 @@ use moorline_messages::{
 
 use crate::{
     backend::Backend,
-    index::{Entries, Index, Lookup, Scan},
+    index::{Entries, Index, Lookup, Scan, keeps_receipts_by_schema},
     keys::{Bytestring, LogEnd, Pointer},
     ledger::{Ledger, RecordKind, RecordLog},
 };
@@ -92,6 +92,10 @@ pub(crate) struct MapIndex {
 impl Lookup for MapIndex {
     fn get(&self, key: &[u8]) -> Result<Option<Bytestring>, StoreError> {
         Ok(self.map.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned())
+    }
+
+    fn keeps_receipts(&self) -> Result<bool, StoreError> {
+        keeps_receipts_by_schema(self)
     }
 }
 

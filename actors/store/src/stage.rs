@@ -7,12 +7,13 @@ use std::{
 
 use alloy_primitives::{B256, BlockNumber};
 use moorline_messages::{BlockNumHash, Body, Receipts, SealedHeader, Span, StoreBatch, StoreError};
+use moorline_rules::has_no_receipts;
 
 use crate::{
     codec::Packer,
     index::{Entries, Index, Lookup},
     keys::{self, Bytestring},
-    ledger::{RecordKind, RecordLog, Records, has_no_receipts},
+    ledger::{RecordKind, RecordLog, Records},
 };
 
 /// Batches on their way: looked up, they shine through to what is stored. Their records are appended
@@ -22,6 +23,7 @@ pub(crate) struct Stage<'a, I, L> {
     log: &'a L,
     packer: &'a mut Packer,
     records: Records<'a, L>,
+    keeps_receipts: Result<bool, StoreError>,
     accepted: Layer,
     /// The batch at hand; forgotten if it is rejected.
     current: Layer,
@@ -42,13 +44,18 @@ impl<I: Index, L: RecordLog> Lookup for Stage<'_, I, L> {
             None => self.index.get(key),
         }
     }
+
+    fn keeps_receipts(&self) -> Result<bool, StoreError> {
+        self.keeps_receipts.clone()
+    }
 }
 
 impl<'a, I: Index, L: RecordLog> Stage<'a, I, L> {
     pub(crate) fn new(index: &'a I, log: &'a L, packer: &'a mut Packer) -> Self {
         let records = Records::new(log);
+        let keeps_receipts = index.keeps_receipts();
         let (accepted, current) = (Layer::default(), Layer::default());
-        Self { index, log, packer, records, accepted, current }
+        Self { index, log, packer, records, keeps_receipts, accepted, current }
     }
 
     /// Takes a batch on, whole or not at all.
@@ -72,6 +79,7 @@ impl<'a, I: Index, L: RecordLog> Stage<'a, I, L> {
         chain_id: u64,
         keeps_receipts: bool,
     ) -> Result<(), StoreError> {
+        self.keeps_receipts = Ok(keeps_receipts);
         let at = BlockNumHash::of(genesis);
         let body = Body {
             transactions: Vec::new(),

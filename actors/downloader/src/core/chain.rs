@@ -10,10 +10,9 @@ use std::{
 use alloy_primitives::B256;
 use moorline_messages::{BlockNumHash, FoundBlock, RequestId, SealedHeader, Span};
 
-use super::{
-    descent::Descent,
-    part::{PartKind, has_no_receipts},
-};
+use moorline_rules::receipts::has_no_receipts;
+
+use super::{descent::Descent, part::PartKind};
 
 /// Downloads up to this length follow the head of the chain.
 const TIP_BLOCKS_MAX: u64 = 32;

@@ -86,11 +86,19 @@ impl DownloaderCore {
         }
         self.bodies.wake(now);
         self.receipts.wake(now);
-        // one of each in turn, so that blocks become whole from one end
+        // the kind of which less is under way goes first, so that blocks become whole from one end
         loop {
-            let bodies = self.fetch_part(now, |core| &mut core.bodies, effects);
-            let receipts = self.fetch_part(now, |core| &mut core.receipts, effects);
-            if !bodies && !receipts {
+            let receipts_first = self.receipts.expected_bytes() < self.bodies.expected_bytes();
+            let kinds = if receipts_first {
+                [PartKind::Receipts, PartKind::Body]
+            } else {
+                [PartKind::Body, PartKind::Receipts]
+            };
+            let asked = kinds.into_iter().any(|kind| match kind {
+                PartKind::Body => self.fetch_part(now, |core| &mut core.bodies, effects),
+                PartKind::Receipts => self.fetch_part(now, |core| &mut core.receipts, effects),
+            });
+            if !asked {
                 return;
             }
         }

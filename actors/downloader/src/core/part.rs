@@ -45,6 +45,8 @@ pub(super) trait Part: Weigh + Debug + Sized {
     fn key_in(header: &SealedHeader) -> Self::Key;
     /// `None` where the bytes make no sense.
     fn key_of(proof: &Self::Proof) -> Option<Self::Key>;
+    /// Whether it is how a peer says, in the place of one that was asked for, that it has none.
+    fn is_absence(proof: &Self::Proof) -> bool;
     /// Checks the rules that it must keep once its key is right.
     fn validate(
         spec: &ChainSpec,
@@ -70,6 +72,10 @@ impl Part for Body {
 
     fn key_of(proof: &BodyKey) -> Option<BodyKey> {
         Some(*proof)
+    }
+
+    fn is_absence(_: &BodyKey) -> bool {
+        false
     }
 
     fn validate(
@@ -100,6 +106,12 @@ impl Part for Receipts {
         proof.map(|key| key.root)
     }
 
+    /// Nethermind leaves no block out: of one it lacks it sends an empty list, and none is asked for whose
+    /// list is empty.
+    fn is_absence(proof: &Option<ReceiptsKey>) -> bool {
+        proof.is_some_and(|key| key.root == EMPTY_RECEIPTS)
+    }
+
     fn validate(
         spec: &ChainSpec,
         header: &SealedHeader,
@@ -108,9 +120,4 @@ impl Part for Receipts {
         // without a proof there is no key, and nothing to match
         proof.as_ref().map_or(Ok(()), |key| validate_receipts(spec, header, key))
     }
-}
-
-/// Whether a block has no receipts: nobody needs to be asked.
-pub(super) fn has_no_receipts(header: &SealedHeader) -> bool {
-    header.receipts_root == EMPTY_RECEIPTS
 }

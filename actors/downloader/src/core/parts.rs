@@ -319,10 +319,12 @@ impl<P: Part> Parts<P> {
         let mut harvest = Harvest::nothing_of(0);
         let mut by_key = index::<P>(&asked);
         let too_many = answer.len() > asked.len();
-        let empty = answer.is_empty();
         let mut last_served = None;
         let mut unasked = false;
         for (proof, part) in answer.into_iter().take(asked.len()) {
+            if P::is_absence(&proof) {
+                continue;
+            }
             let places = P::key_of(&proof).and_then(|key| by_key.get_mut(&key));
             let Some((left, positions)) = places.filter(|(left, _)| *left > 0) else {
                 unasked = true;
@@ -339,7 +341,7 @@ impl<P: Part> Parts<P> {
             Conduct::TooMany
         } else if unasked {
             P::UNASKED
-        } else if empty {
+        } else if last_served.is_none() {
             Conduct::Lacked
         } else {
             Conduct::Served
@@ -403,7 +405,7 @@ impl<P: Part> Parts<P> {
     }
 }
 
-/// How often a body of some key may come, and where in the request the blocks with it stand.
+/// How often a part of some key may come, and where in the request the blocks with it stand.
 type Places = (usize, Vec<(usize, BlockNumHash)>);
 
 /// Equal blocks share one part.

@@ -199,3 +199,44 @@ fn a_peer_manager_that_restarted_is_asked_for_receipts_again() {
     rig.serve_all(&blocks);
     assert_eq!(rig.delivered(request), hashes(&blocks));
 }
+
+#[test]
+fn a_peer_that_sends_an_empty_list_for_what_it_lacks_is_no_liar() {
+    let mut rig = rig();
+    let blocks = rig.chain(3);
+    let request = rig.ask_range(head(&blocks), 3);
+    serve_the_rest(&mut rig, &blocks);
+    let (fetch, numbers) = take_receipts(&mut rig).unwrap();
+    let [first, second, third] = numbers[..] else { panic!("{numbers:?}") };
+    let answer = [Receipts::default(), receipts_of(second), receipts_of(third)];
+    let receipts = answer.map(|receipts| (receipts_key(&receipts), Arc::new(receipts))).to_vec();
+    rig.give(Input::Receipts { fetch: fetch.id, peer: peer(1), receipts });
+    assert_eq!(rig.reports.last(), Some(&(peer(1), Conduct::Served)));
+
+    let (fetch, numbers) = take_receipts(&mut rig).unwrap();
+    assert_eq!((numbers.as_slice(), fetch.avoid.as_slice()), (&[first][..], &[peer(1)][..]));
+    let nothing = Receipts::default();
+    let receipts = vec![(receipts_key(&nothing), Arc::new(nothing))];
+    rig.give(Input::Receipts { fetch: fetch.id, peer: peer(2), receipts });
+    assert_eq!(rig.reports.last(), Some(&(peer(2), Conduct::Lacked)));
+
+    rig.pass(Duration::from_secs(1));
+    rig.serve_all(&blocks);
+    assert_eq!(rig.delivered(request), hashes(&blocks));
+}
+
+#[test]
+fn receipts_have_their_share_of_the_bytes_in_flight() {
+    let mut rig = rig();
+    let blocks = rig.chain(20_000);
+    rig.ask_range(head(&blocks), 20_000);
+    rig.serve_headers(peer(1), &blocks);
+    let mut ahead = 0_i64;
+    for _ in 0..150 {
+        let fetch = rig.fetches.pop_front().unwrap();
+        ahead += if is_for_receipts(&fetch) { -1 } else { 1 };
+        rig.serve(fetch, peer(1), &blocks);
+        // a few hundred of each are asked for in all
+        assert!(ahead.abs() <= 16, "{ahead} more requests for bodies than for receipts");
+    }
+}

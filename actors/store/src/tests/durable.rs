@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    index::{Entries, Index, Lookup, Scan},
+    index::{Entries, Index, Lookup, Scan, keeps_receipts_by_schema},
     keys::{Bytestring, LogEnd, Pointer},
     ledger::{Ledger, RecordKind, RecordLog},
     memory::MapIndex,
@@ -45,6 +45,10 @@ struct WatchedIndex(MapIndex, Journal);
 impl Lookup for WatchedIndex {
     fn get(&self, key: &[u8]) -> Result<Option<Bytestring>, StoreError> {
         self.0.get(key)
+    }
+
+    fn keeps_receipts(&self) -> Result<bool, StoreError> {
+        keeps_receipts_by_schema(self)
     }
 }
 
