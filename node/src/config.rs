@@ -276,7 +276,7 @@ impl Settings {
         if let Some(trigger) = args.sync_trigger.or(file.sync.trigger) {
             settings.sync.trigger = trigger;
         }
-        settings.receipts = args.keep.receipts.or(file.receipts);
+        settings.receipts = args.keep.receipts.or(settings.receipts);
         settings.download = Download::of(&args.resources, file.download);
         settings.metrics = Metrics::of(&args.resources, file.metrics);
         settings.trace = TraceSettings::of(&args.record, file.trace)?;
@@ -287,7 +287,7 @@ impl Settings {
     pub(crate) fn of_sync(args: &SyncArgs) -> Result<Self> {
         let file = read_file(args.common.config.as_deref())?;
         let mut settings = Self::of(&args.common, &file)?;
-        settings.receipts = args.keep.receipts.or(file.receipts);
+        settings.receipts = args.keep.receipts.or(settings.receipts);
         settings.download = Download::of(&args.resources, file.download);
         settings.metrics = Metrics::of(&args.resources, file.metrics);
         settings.trace = TraceSettings::of(&args.record, file.trace)?;
@@ -330,7 +330,7 @@ impl Settings {
             port: port.unwrap_or(30_303),
             port_given: port.is_some(),
             maxpeers: args.maxpeers.or(file.maxpeers).unwrap_or(50),
-            receipts: None,
+            receipts: file.receipts,
             overrides,
         })
     }

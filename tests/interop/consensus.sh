@@ -5,9 +5,8 @@
 #
 # Lodestar drives ethereumjs through a tee that tells Moorline the same, and Moorline fetches from
 # ethereumjs. MOORLINE is the binary (default: target/release/moorline). HEADS (30) is how many it has to
-# follow; half-way it is killed. STORE_PARENT is where its store is while this runs: in memory, where there is
-# some, since a disk that others keep busy is not what is tried. PORT_BASE (41300) moves the ports. Needs
-# Node, npm, Python and a C++ compiler; installs the clients under .peers/.
+# follow; half-way it is killed. PORT_BASE (41300) moves the ports. Needs Node, npm, Python and a C++ compiler;
+# installs the clients under .peers/.
 set -uo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -39,8 +38,7 @@ LODESTAR_P2P=$((PORT_BASE + 916))
 
 WORK=$PEERS/consensus
 rm -rf "$WORK" && mkdir -p "$WORK"
-STORE_PARENT=${STORE_PARENT:-$([ -w /dev/shm ] && echo /dev/shm || echo "$WORK")}
-NODE_DIR=$(mktemp -d "$STORE_PARENT/moorline-consensus.XXXXXX")
+NODE_DIR=$WORK/node && mkdir "$NODE_DIR"
 CALLS=$WORK/calls.jsonl
 JWT=$WORK/jwt.hex
 printf '%064x\n' 4276992622 >"$JWT"
@@ -68,7 +66,6 @@ cleanup() {
   kill_hard "$lodestar_pid"
   kill_hard "$tee_pid"
   peers stop "$EXECUTION"
-  mv "$NODE_DIR" "$WORK/node"
 }
 trap cleanup EXIT
 trap 'exit 130' INT TERM

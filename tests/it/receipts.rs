@@ -85,7 +85,12 @@ async fn a_peer_without_receipts_and_one_that_lies_about_them_delay_a_sync_at_mo
         let done = sync(&world, "node", peer_args(&peers.records()), &["--receipts"]).await;
         expect_receipts(&world, &done, 300);
         expect_receipts_on_disk(&world, "node/store");
-        assert!(peers.peers()[0].stats().connections > 0, "{behaviour}: nobody met the peer");
+        let odd = peers.peers()[0].stats();
+        match behaviour {
+            Behaviour::LacksReceipts => assert!(odd.bodies > 0, "{behaviour}: it was not asked"),
+            // what it sent was proved wrong, and it has to wait before it is let in again
+            _ => assert!(odd.receipts > 0 && done.stderr.contains("banned"), "{}", done.stderr),
+        }
     }
 }
 
@@ -104,4 +109,18 @@ async fn a_data_directory_keeps_receipts_from_the_start_or_never() {
         assert!(refused.error().contains("--datadir"), "{}", refused.stderr);
         assert_eq!(sync(&world, dir, args(), &[]).await.code(), Some(0), "{dir}: as it began");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_blocks_is_not_imported_where_receipts_are_kept() {
+    let world = World::new(Profile::Small, 20);
+    let peers = world.peers([(Behaviour::Honest, Duration::ZERO)]).await;
+    let args = peer_args(&peers.records());
+    assert_eq!(sync(&world, "node", args, &["--receipts"]).await.code(), Some(0));
+    let import = ["chain", "import", "--chain", &world.genesis(), "--datadir", &world.arg("node")];
+    let mut import = import.map(str::to_owned).to_vec();
+    import.push(world.arg("chain.rlp"));
+    let refused = finish(MOORLINE, import).await;
+    assert_eq!(refused.code(), Some(1), "{}", refused.stdout);
+    assert!(refused.error().contains("a file of blocks has no receipts"), "{}", refused.stderr);
 }

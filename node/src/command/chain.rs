@@ -127,13 +127,23 @@ fn verify(chain: &str, file: &Path) -> Result<()> {
     terminal::print(&format!("{count} blocks are right, the last is {last}"))
 }
 
+/// Why an import and receipts do not go together.
+const NO_RECEIPTS: &str = "a file of blocks has no receipts, so import it into a --datadir without them, or get \
+     blocks and receipts with sync --receipts";
+
 /// Adds blocks to what is stored. Blocks that are there are left alone; those of another branch are
 /// refused, since an import is no reason to give up a chain.
 fn import(common: &CommonArgs, file: &Path) -> Result<()> {
     let settings = Settings::of_common(common)?;
     let spec = settings.spec()?;
     let mut blocks = Checked::open(&spec, file)?;
-    let disk = DataDir::new(&settings.datadir).open(&settings.chain, &spec, Some(false))?;
+    if settings.receipts == Some(true) {
+        bail!(Misuse(NO_RECEIPTS.to_owned()));
+    }
+    let disk = DataDir::new(&settings.datadir).open(&settings.chain, &spec, None)?;
+    if disk.keeps_receipts() {
+        bail!("{} keeps receipts: {NO_RECEIPTS}", settings.datadir.display());
+    }
     let stored = status(&disk)?;
     if stored.earliest > 1 && stored.tip.number > 0 {
         bail!(

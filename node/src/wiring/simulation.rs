@@ -290,10 +290,12 @@ fn every_hop_of_a_block_is_found_in_the_trace() {
         ("FetchOutcome::Headers", "SessionEvent::Answered::Headers"),
         ("FetchRequest::Bodies", "SessionCommand::Fetch::Bodies"),
         ("FetchOutcome::Bodies", "SessionEvent::Answered::Bodies"),
+        ("FetchRequest::Receipts", "SessionCommand::Fetch::Receipts"),
+        ("FetchOutcome::Receipts", "SessionEvent::Answered::Receipts"),
     ] {
         assert_eq!(hops.get(label), seen.0.get(like), "{label}");
     }
-    let persisted = ["Headers", "Bodies", "Canonical"]
+    let persisted = ["Headers", "Bodies", "Receipts", "Canonical"]
         .map(|what| hops.get(&format!("StoreRequest::Persist::{what}")).copied().unwrap_or(0));
     assert_eq!(hops["StoreOutcome::Persisted"], persisted.iter().sum::<usize>());
     assert_eq!(hops["DownloadOutcome::Blocks"], 1);

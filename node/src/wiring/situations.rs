@@ -33,6 +33,14 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 type Shared = Arc<Mutex<World>>;
 
+/// What the store keeps beside headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keeping {
+    Bodies,
+    /// And bodies.
+    Receipts,
+}
+
 /// The four actors, and peers of these manners.
 struct Stage {
     world: Shared,
@@ -42,11 +50,14 @@ struct Stage {
 }
 
 impl Stage {
-    async fn new(manners: &[Manner]) -> Self {
+    async fn new(keeping: Keeping, manners: &[Manner]) -> Self {
         let tracer = Tracer::OFF;
         let spec = Arc::new(ChainSpec::from_genesis_json(&genesis_json()).unwrap());
         let (reporters, mut watched) = observe::start(&tracer, Budget::default());
-        let memory = Memory::keeping_receipts(spec.genesis(), spec.chain_id());
+        let memory = match keeping {
+            Keeping::Bodies => Memory::new(spec.genesis(), spec.chain_id()),
+            Keeping::Receipts => Memory::keeping_receipts(spec.genesis(), spec.chain_id()),
+        };
         let store = Arc::new(memory.unwrap());
         let actors = Actors {
             tree: TreeConfig { spec, sync_trigger: SyncTrigger::Forkchoice, floor: 1 },
@@ -70,8 +81,8 @@ impl Stage {
     }
 
     /// A stage on which a chain of so many blocks was served, and synced to its end.
-    async fn synced(manners: &[Manner], count: usize) -> (Self, Vec<Block>) {
-        let mut stage = Self::new(manners).await;
+    async fn synced(keeping: Keeping, manners: &[Manner], count: usize) -> (Self, Vec<Block>) {
+        let mut stage = Self::new(keeping, manners).await;
         let blocks = made(count);
         stage.serve(&blocks);
         stage.name_head(&blocks[count - 1]).await;
@@ -194,16 +205,19 @@ fn branch(parent: &Block, count: usize) -> Vec<Block> {
     Generator::new(Profile::Small, 3).fork_at(&parent.header, 99).take(count).collect()
 }
 
-fn on_stage<F: Future<Output = ()>>(play: impl FnOnce() -> F + 'static) {
-    moorline_kit::simulated(async move { play().await });
+/// Plays a situation over a store that keeps receipts, and over one that keeps none.
+fn on_stages<F: Future<Output = ()>>(play: impl Fn(Keeping) -> F + Copy + 'static) {
+    for keeping in [Keeping::Bodies, Keeping::Receipts] {
+        moorline_kit::simulated(async move { play(keeping).await });
+    }
 }
 
 use Manner::*;
 
 #[test]
 fn a_gap_over_1024_is_closed_though_finalized_is_known() {
-    on_stage(|| async {
-        let mut stage = Stage::new(&[Honest; 3]).await;
+    on_stages(|keeping| async move {
+        let mut stage = Stage::new(keeping, &[Honest; 3]).await;
         let blocks = made(4_000);
         stage.serve(&blocks);
         stage.name_head(&blocks[299]).await;
@@ -219,8 +233,8 @@ fn a_gap_over_1024_is_closed_though_finalized_is_known() {
 
 #[test]
 fn headers_repeated_or_forged_after_a_true_first_one_cost_their_sender_and_nothing_else() {
-    on_stage(|| async {
-        let (stage, blocks) = Stage::synced(&[Repeats, Forges, Honest], 6_000).await;
+    on_stages(|keeping| async move {
+        let (stage, blocks) = Stage::synced(keeping, &[Repeats, Forges, Honest], 6_000).await;
         assert_eq!(stage.sent(&blocks), (1, 1));
         assert!(stage.is_gone(0) && stage.is_gone(1) && !stage.is_gone(2));
         stage.end().await;
@@ -229,8 +243,8 @@ fn headers_repeated_or_forged_after_a_true_first_one_cost_their_sender_and_nothi
 
 #[test]
 fn one_skipped_body_in_a_full_answer_is_asked_of_others() {
-    on_stage(|| async {
-        let (stage, blocks) = Stage::synced(&[SkipsOne, Honest], 1_500).await;
+    on_stages(|keeping| async move {
+        let (stage, blocks) = Stage::synced(keeping, &[SkipsOne, Honest], 1_500).await;
         assert_eq!(stage.sent(&blocks), (1, 1), "nothing was misaligned, so nothing came twice");
         assert!(!stage.is_gone(0), "to skip is no offence");
         stage.end().await;
@@ -239,8 +253,8 @@ fn one_skipped_body_in_a_full_answer_is_asked_of_others() {
 
 #[test]
 fn a_head_replaced_by_its_child_half_way_costs_one_block() {
-    on_stage(|| async {
-        let mut stage = Stage::new(&[Honest; 3]).await;
+    on_stages(|keeping| async move {
+        let mut stage = Stage::new(keeping, &[Honest; 3]).await;
         let blocks = made(3_000);
         stage.serve(&blocks[..2_999]);
         stage.name_head(&blocks[2_998]).await;
@@ -256,8 +270,8 @@ fn a_head_replaced_by_its_child_half_way_costs_one_block() {
 
 #[test]
 fn a_head_replaced_by_a_fork_half_way_keeps_what_both_share() {
-    on_stage(|| async {
-        let mut stage = Stage::new(&[Honest; 3]).await;
+    on_stages(|keeping| async move {
+        let mut stage = Stage::new(keeping, &[Honest; 3]).await;
         let blocks = made(3_000);
         stage.serve(&blocks);
         stage.name_head(&blocks[2_999]).await;
@@ -279,8 +293,8 @@ fn a_head_replaced_by_a_fork_half_way_keeps_what_both_share() {
 
 #[test]
 fn a_head_replaced_by_something_unrelated_is_found_again_where_it_was_left() {
-    on_stage(|| async {
-        let mut stage = Stage::new(&[Honest; 3]).await;
+    on_stages(|keeping| async move {
+        let mut stage = Stage::new(keeping, &[Honest; 3]).await;
         let blocks = made(3_000);
         stage.serve(&blocks);
         stage.name_head(&blocks[2_999]).await;
@@ -300,8 +314,8 @@ fn a_head_replaced_by_something_unrelated_is_found_again_where_it_was_left() {
 
 #[test]
 fn while_no_peer_has_it_the_target_stands_and_is_reached_when_one_does() {
-    on_stage(|| async {
-        let mut stage = Stage::new(&[Honest; 2]).await;
+    on_stages(|keeping| async move {
+        let mut stage = Stage::new(keeping, &[Honest; 2]).await;
         let blocks = made(50);
         stage.name_head(&blocks[49]).await;
         let says_so = |seen: &Observed| {
@@ -318,8 +332,8 @@ fn while_no_peer_has_it_the_target_stands_and_is_reached_when_one_does() {
 
 #[test]
 fn peers_that_have_nothing_are_no_liars_and_hold_nobody_up() {
-    on_stage(|| async {
-        let (stage, _) = Stage::synced(&[Empty, Empty, Empty, Honest], 2_000).await;
+    on_stages(|keeping| async move {
+        let (stage, _) = Stage::synced(keeping, &[Empty, Empty, Empty, Honest], 2_000).await;
         assert!((0..4).all(|peer| !stage.is_gone(peer)));
         stage.end().await;
     });
@@ -327,8 +341,8 @@ fn peers_that_have_nothing_are_no_liars_and_hold_nobody_up() {
 
 #[test]
 fn a_block_buffered_above_a_range_is_not_fetched_when_the_range_ends() {
-    on_stage(|| async {
-        let mut stage = Stage::new(&[Honest; 2]).await;
+    on_stages(|keeping| async move {
+        let mut stage = Stage::new(keeping, &[Honest; 2]).await;
         let blocks = made(1_200);
         stage.serve(&blocks[..1_199]);
         stage.name_head(&blocks[1_198]).await;
@@ -336,8 +350,10 @@ fn a_block_buffered_above_a_range_is_not_fetched_when_the_range_ends() {
         let verdict = stage.wired.tree.ask(payload).await.unwrap();
         assert!(matches!(verdict, TreeVerdict::Syncing), "{verdict:?}");
         stage.expect_tip(&blocks[1_198]).await;
-        // whoever has its receipts has all of it
-        stage.serve(&blocks[1_199..]);
+        if keeping == Keeping::Receipts {
+            // whoever has its receipts has all of it
+            stage.serve(&blocks[1_199..]);
+        }
         stage.name(Forkchoice { head: blocks[1_199].header.hash(), ..Forkchoice::default() }).await;
         stage.expect_tip(&blocks[1_199]).await;
         assert_eq!(stage.sent(&blocks[1_199..]).0, 0, "the consensus client delivered it");
@@ -347,14 +363,14 @@ fn a_block_buffered_above_a_range_is_not_fetched_when_the_range_ends() {
 
 #[test]
 fn a_peer_that_answers_one_body_of_many_is_enough_alone_and_outdone_by_others() {
-    on_stage(|| async {
-        let (alone, blocks) = Stage::synced(&[OneBody], 300).await;
+    on_stages(|keeping| async move {
+        let (alone, blocks) = Stage::synced(keeping, &[OneBody], 300).await;
         assert_eq!(alone.sent(&blocks), (1, 1));
         assert!(!alone.is_gone(0));
         alone.end().await;
 
         let started = tokio::time::Instant::now();
-        let (stage, blocks) = Stage::synced(&[OneBody, Honest], 3_000).await;
+        let (stage, blocks) = Stage::synced(keeping, &[OneBody, Honest], 3_000).await;
         assert_eq!(stage.sent(&blocks), (1, 1));
         // one by one, all of them alone would take a minute
         assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
@@ -364,9 +380,9 @@ fn a_peer_that_answers_one_body_of_many_is_enough_alone_and_outdone_by_others() 
 
 #[test]
 fn a_peer_whose_answers_never_end_loses_its_work_to_others() {
-    on_stage(|| async {
+    on_stages(|keeping| async move {
         let started = tokio::time::Instant::now();
-        let (stage, blocks) = Stage::synced(&[Dribbles, Honest, Dribbles], 3_000).await;
+        let (stage, blocks) = Stage::synced(keeping, &[Dribbles, Honest, Dribbles], 3_000).await;
         assert_eq!(stage.sent(&blocks), (1, 1));
         assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
         stage.end().await;
@@ -375,10 +391,10 @@ fn a_peer_whose_answers_never_end_loses_its_work_to_others() {
 
 #[test]
 fn nine_liars_in_ten_peers_do_not_stop_it() {
-    on_stage(|| async {
+    on_stages(|keeping| async move {
         let manners =
             [Repeats, Forges, Swaps, Repeats, Forges, Swaps, Repeats, Forges, Honest, Swaps];
-        let (stage, _) = Stage::synced(&manners, 3_000).await;
+        let (stage, _) = Stage::synced(keeping, &manners, 3_000).await;
         let gone = (0..10).filter(|peer| stage.is_gone(*peer)).count();
         assert!(gone >= 8 && !stage.is_gone(8), "{gone} of nine liars are gone");
         stage.end().await;

@@ -6,7 +6,7 @@ import { STATE } from './decode.js';
 function isOnDisk(model, mask, row) {
   if (!model.types[model.type[row]].endsWith('::Persisted')) return false;
   const { parent } = parentHop(model, mask, row);
-  return parent >= 0 && /::(Bodies|Canonical)$/.test(model.types[model.type[parent]]);
+  return parent >= 0 && /::(Bodies|Receipts|Canonical)$/.test(model.types[model.type[parent]]);
 }
 
 /** The last hop that says that a block is on disk; without one, the hop that ended last. -1 for no hops. */

@@ -361,12 +361,13 @@ fn parents(columns: &Columns, rows: &[usize], named: &[bool]) -> Vec<Hop> {
     hops
 }
 
-/// Whether a hop says that a body, or the name of a canonical block, is on disk. A header that is there is no block yet.
+/// Whether a hop says that a body, receipts, or the name of a canonical block is on disk. A header that is there is no
+/// block yet.
 fn is_on_disk(model: &Model, hops: &[Hop], hop: &Hop) -> bool {
     let asked = hop.parent.and_then(|parent| hops.get(parent));
     let asked = asked.map_or("", |asked| model.type_name(asked.row));
     model.type_name(hop.row).ends_with("::Persisted")
-        && (asked.ends_with("::Bodies") || asked.ends_with("::Canonical"))
+        && ["::Bodies", "::Receipts", "::Canonical"].iter().any(|end| asked.ends_with(end))
 }
 
 fn critical_path(model: &Model, hops: &[Hop]) -> Vec<Step> {

@@ -82,12 +82,15 @@ async function follow(heads) {
   const deadline = Date.now() + (heads + 1) * SLOT_MS * 2
   const first = lastForkchoice().hash
   const took = new Map()
+  let behindSince
   while (took.size < heads && Date.now() < deadline) {
     await pause(SAMPLE_MS)
     const forkchoice = lastForkchoice()
     const number = await numberOf(forkchoice.hash)
     const behind = number - (await height(moorline))
-    if (behind > BEHIND_MAX) problem(`at ${new Date().toISOString()} it was ${behind} blocks behind ${number}`)
+    // a disk that others keep busy may hold it up for a moment, and no more
+    behindSince = behind > BEHIND_MAX ? (behindSince ?? Date.now()) : undefined
+    if (Date.now() - behindSince > SLOT_MS) problem(`at ${new Date().toISOString()} it was ${behind} blocks behind ${number}`)
     if (behind > 0 || forkchoice.hash === first || took.has(forkchoice.hash)) continue
     took.set(forkchoice.hash, Date.now() - forkchoice.at)
     console.log(number, await checkpointsOf(forkchoice))
