@@ -1,8 +1,7 @@
 //! The shell: sockets, clock and tasks around the state machines.
 
 use std::{
-    future,
-    io,
+    future, io,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -34,8 +33,11 @@ use crate::{
     v5::V5,
 };
 
-/// After an error of the socket, how long until it is read again.
+/// After an error of the socket, how long until it is read again; and between two looks at it.
 const SOCKET_PAUSE: Duration = Duration::from_millis(10);
+
+/// How often to look whether the socket is free, once it should be.
+const SOCKET_RELEASE_TRIES: usize = 200;
 
 /// Finding nodes.
 #[derive(Debug)]
@@ -68,8 +70,9 @@ impl Discovery {
         }
         let (told, local) = watch::channel(LocalNode::of(&record));
         let id = key.id();
-        let udp = Udp::start(&config, key, record, socket, local_addr, gate, counters.clone(), told)
-            .await?;
+        let udp =
+            Udp::start(&config, key, record, socket, local_addr, gate, counters.clone(), told)
+                .await?;
         tasks.push(tokio::spawn(udp.run(config.fork_filter, stop.clone())));
         Ok(DiscoveryHandle { id, local_addr, local, candidates, counters, stop, tasks })
     }
@@ -197,9 +200,8 @@ fn walk_lists(
     counters: SharedCounters,
     stop: CancellationToken,
 ) -> Result<impl Future<Output = ()> + Send + 'static + use<>, DiscoveryError> {
-    let link = |text: &String| {
-        text.parse::<TreeLink>().map_err(|_| DiscoveryError::DnsTree(text.clone()))
-    };
+    let link =
+        |text: &String| text.parse::<TreeLink>().map_err(|_| DiscoveryError::DnsTree(text.clone()));
     let links = config.dns_trees.iter().map(link).collect::<Result<Vec<_>, _>>()?;
     let resolver = match &config.resolver {
         Some(resolver) => resolver.clone(),
@@ -295,6 +297,15 @@ impl Udp {
         if let Some(v5) = &mut self.v5 {
             v5.shutdown();
         }
+        self.v5 = None;
+        // the tasks of discv5 hold the socket until they have seen that it is over
+        for _ in 0..SOCKET_RELEASE_TRIES {
+            if Arc::strong_count(&self.socket) == 1 {
+                return;
+            }
+            tokio::time::sleep(SOCKET_PAUSE).await;
+        }
+        warn!("discv5 still holds the discovery socket");
     }
 
     async fn received(&mut self, received: io::Result<(usize, SocketAddr)>, buffer: &[u8]) {

@@ -3,9 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use alloy_eip2124::ForkId;
-use discv5::{
-    ConfigBuilder, Discv5, Enr, Event, ListenConfig, QueryError, RateLimiterBuilder,
-};
+use discv5::{ConfigBuilder, Discv5, Enr, Event, ListenConfig, QueryError, RateLimiterBuilder};
 use enr::NodeId;
 use futures_util::future::BoxFuture;
 use tokio::{net::UdpSocket, sync::mpsc};

@@ -51,7 +51,12 @@ impl Contacts {
     }
 
     /// How long ago the node answered a ping from this address.
-    pub(crate) fn proof_age(&self, id: &PeerId, addr: SocketAddr, now: Instant) -> Option<Duration> {
+    pub(crate) fn proof_age(
+        &self,
+        id: &PeerId,
+        addr: SocketAddr,
+        now: Instant,
+    ) -> Option<Duration> {
         let contact = self.proven(id, addr, now)?;
         Some(now.saturating_duration_since(contact.proved_at))
     }
@@ -141,9 +146,8 @@ impl Contacts {
         let Some(contact) = self.contacts.get(id) else { return };
         let Some(announced) = contact.announced_seq else { return };
         let newer = contact.record_seq.is_none_or(|known| announced > known);
-        let stale = contact
-            .record_at
-            .is_none_or(|at| now.saturating_duration_since(at) >= RECORD_STALE);
+        let stale =
+            contact.record_at.is_none_or(|at| now.saturating_duration_since(at) >= RECORD_STALE);
         let at = contact.ready_at.max(now);
         if (newer || stale) && !self.due.iter().any(|(_, due)| due == id) {
             self.due.insert((at, *id));

@@ -9,9 +9,7 @@ use moorline_messages::PeerId;
 use super::{
     Discv4, Effect, Now, Seed, expiration,
     pending::{Awaited, Query},
-    wire::{
-        self, Endpoint, NEIGHBORS_MAX, NEIGHBORS_PER_PACKET, Neighbor, Packet, Received,
-    },
+    wire::{self, Endpoint, NEIGHBORS_MAX, NEIGHBORS_PER_PACKET, Neighbor, Packet, Received},
 };
 use crate::{
     DropReason,
@@ -43,7 +41,13 @@ impl Discv4 {
         }
         match packet {
             Packet::Ping { from: endpoint, record_seq, .. } => {
-                self.pinged(now, Seed { id: sender, addr: from, tcp: endpoint.tcp }, hash, record_seq, effects);
+                self.pinged(
+                    now,
+                    Seed { id: sender, addr: from, tcp: endpoint.tcp },
+                    hash,
+                    record_seq,
+                    effects,
+                );
                 Ok(())
             }
             Packet::Pong { ping_hash, record_seq, .. } => {

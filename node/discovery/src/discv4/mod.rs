@@ -237,13 +237,7 @@ impl Discv4 {
 
     /// Pings a node, unless its answer is awaited already or too many are. A stranger is one that
     /// pinged first: those have waits of their own, so that strangers cannot use ours up.
-    fn ping(
-        &mut self,
-        now: Now,
-        node: Seed,
-        stranger: bool,
-        effects: &mut Vec<Effect>,
-    ) -> bool {
+    fn ping(&mut self, now: Now, node: Seed, stranger: bool, effects: &mut Vec<Effect>) -> bool {
         if self.pending.awaits_pong(&node.id, node.addr) {
             return true;
         }

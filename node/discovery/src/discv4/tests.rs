@@ -99,7 +99,8 @@ impl Rig {
 
     /// What was sent to an address since the last call.
     fn take_sent_to(&mut self, to: SocketAddr) -> Vec<Received> {
-        let (taken, rest) = std::mem::take(&mut self.sent).into_iter().partition(|(at, _)| *at == to);
+        let (taken, rest) =
+            std::mem::take(&mut self.sent).into_iter().partition(|(at, _)| *at == to);
         self.sent = rest;
         let taken: Vec<(SocketAddr, Received)> = taken;
         taken.into_iter().map(|(_, received)| received).collect()

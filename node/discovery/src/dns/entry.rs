@@ -122,7 +122,11 @@ impl Root {
         let signature = <[u8; SIGNATURE_BYTES]>::try_from(signature.as_slice())
             .map_err(|_| EntryError::Signature)?;
         let digest = keccak256(signed.as_bytes());
-        if is_signed_by(&link.key, digest, &signature) { Ok(root) } else { Err(EntryError::Signature) }
+        if is_signed_by(&link.key, digest, &signature) {
+            Ok(root)
+        } else {
+            Err(EntryError::Signature)
+        }
     }
 }
 

@@ -17,8 +17,8 @@ use tracing::debug;
 
 pub(crate) use entry::TreeLink;
 pub use resolver::{ResolveError, SystemResolver, TxtResolver};
-pub(crate) use walk::Walk;
 use walk::Found;
+pub(crate) use walk::Walk;
 
 use crate::{Via, counters::SharedCounters, gate::Gate};
 

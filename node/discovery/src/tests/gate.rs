@@ -123,7 +123,8 @@ fn no_more_are_handed_on_than_may_be_and_than_are_taken() {
     let bounds = Bounds { candidates_queued: 15, ..Bounds::default() };
     let mut rig = Rig::new(bounds);
     let offer_all = |rig: &mut Rig| {
-        (1..=60).for_each(|number| rig.offer(&record(number, &format!("1.{number}.1.1"), our_fork())));
+        (1..=60)
+            .for_each(|number| rig.offer(&record(number, &format!("1.{number}.1.1"), our_fork())));
     };
     offer_all(&mut rig);
     assert_eq!((rig.refused(Refusal::Full), rig.refused(Refusal::Rate)), (5, 40));
@@ -152,7 +153,11 @@ fn where_a_node_answers_counts_and_loopback_is_nobodys_business() {
 
 #[test]
 fn the_memory_of_whom_it_handed_on_is_bounded() {
-    let bounds = Bounds { candidates_per_second: u32::MAX, repeat_after: Duration::MAX, ..Bounds::default() };
+    let bounds = Bounds {
+        candidates_per_second: u32::MAX,
+        repeat_after: Duration::MAX,
+        ..Bounds::default()
+    };
     let mut rig = Rig::new(bounds);
     let fork = our_fork();
     for number in 1..=REMEMBERED_MAX as u32 + 10 {

@@ -40,7 +40,8 @@ fn a_record_with_one_letter_changed_is_none() {
         damaged[at] = if damaged[at] == 'A' { 'B' } else { 'A' };
         let damaged: String = damaged.into_iter().collect();
         // the last letter carries bits that belong to no byte
-        let unchanged = SignedRecord::from_text(&damaged).is_none_or(|read| at + 1 == letters.len() && read.seq() == 1);
+        let unchanged = SignedRecord::from_text(&damaged)
+            .is_none_or(|read| at + 1 == letters.len() && read.seq() == 1);
         assert!(unchanged, "letter {at}");
     }
     assert!(SignedRecord::from_text(&format!("{EXAMPLE}{}", "A".repeat(400))).is_none());
@@ -63,7 +64,8 @@ fn at_a_fork_the_record_is_signed_again_under_a_higher_number() {
     let mut record = local(filter.current());
     assert!(!record.set_fork_id(filter.current()).unwrap());
     let mut seq = record.seq();
-    for (number, timestamp) in [(1_150_000, 0), (23_000_000, 1_750_000_000), (24_000_000, u64::MAX)] {
+    for (number, timestamp) in [(1_150_000, 0), (23_000_000, 1_750_000_000), (24_000_000, u64::MAX)]
+    {
         filter.set_head(Head { number, timestamp, ..Head::default() });
         assert!(record.set_fork_id(filter.current()).unwrap());
         let read = SignedRecord::decode(&record.rlp()).unwrap();

@@ -100,7 +100,8 @@ fn neighbours_that_cannot_be_are_not_pinged() {
     ];
     tell(&anna, &mut rig, nodes);
     rig.pass(Duration::from_secs(2));
-    let to: Vec<SocketAddr> = rig.sent.iter().map(|(to, _)| *to).filter(|to| *to != anna.addr).collect();
+    let to: Vec<SocketAddr> =
+        rig.sent.iter().map(|(to, _)| *to).filter(|to| *to != anna.addr).collect();
     assert_eq!(to, [good.addr]);
 }
 
@@ -128,7 +129,8 @@ fn an_answer_without_end_is_cut_at_sixteen_nodes() {
     let mut rig = Rig::with_seeds(vec![anna.seed()]);
     ask_for_nodes(&anna, &mut rig);
     for part in 0..4_u32 {
-        let one = |number| Stranger::new(100 + part * 10 + number, &format!("4.{part}.{number}.1:4444"));
+        let one =
+            |number| Stranger::new(100 + part * 10 + number, &format!("4.{part}.{number}.1:4444"));
         tell(&anna, &mut rig, (0..8).map(one).map(|node| neighbor(&node)).collect());
     }
     assert_eq!(rig.dropped(DropReason::Unsolicited), 2);

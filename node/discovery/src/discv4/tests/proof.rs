@@ -26,7 +26,9 @@ fn nodes_and_record_are_told_after_the_proof_and_not_before() {
     assert_eq!(rig.dropped(DropReason::Unproven), 2);
     anna.bond(&mut rig);
     anna.find_node(&mut rig);
-    assert!(matches!(&anna.told(&mut rig)[..], [Packet::Neighbors { nodes, .. }] if nodes.is_empty()));
+    assert!(
+        matches!(&anna.told(&mut rig)[..], [Packet::Neighbors { nodes, .. }] if nodes.is_empty())
+    );
     let asked = anna.ask_record(&mut rig);
     let told = anna.told(&mut rig);
     let [Packet::RecordResponse { request_hash, record }] = &told[..] else { panic!("{told:?}") };
