@@ -28,7 +28,6 @@ use crate::{
     dns::{self, SystemResolver, TreeLink, Walk},
     gate::Gate,
     key::NodeKey,
-    net::is_loopback,
     record::{LocalRecord, SignedRecord},
     v5::V5,
 };
@@ -56,7 +55,7 @@ impl Discovery {
         let (gate, candidates) = Gate::new(
             config.fork_filter.clone(),
             key.id(),
-            is_loopback(local_addr.ip()),
+            record.endpoint().ip,
             config.bounds,
             counters.clone(),
             Instant::now().into_std(),
@@ -243,7 +242,9 @@ impl Udp {
     ) -> Result<Self, DiscoveryError> {
         let bounds = &config.bounds;
         let v5 = if config.mechanisms.discv5 {
-            let v5 = V5::start(&key, &record, local_addr, socket.clone(), bounds).await?;
+            let address_is_set = config.external_ip.is_some();
+            let v5 = V5::start(&key, &record, local_addr, address_is_set, socket.clone(), bounds);
+            let v5 = v5.await?;
             config.bootnodes.iter().filter_map(|node| node.record()).for_each(|node| v5.add(node));
             Some(v5)
         } else {

@@ -14,7 +14,7 @@ use crate::{
     Bounds,
     counters::{SharedCounters, bump},
     limits::Allowance,
-    net::{Subnet, is_local, is_loopback, is_usable},
+    net::{Subnet, is_local, is_loopback, is_usable, may_relay},
     record::SignedRecord,
 };
 
@@ -67,8 +67,8 @@ pub(crate) struct Gate {
     forks: watch::Receiver<ForkFilter>,
     local: PeerId,
     bounds: Bounds,
-    /// Loopback can be dialled only where we are on loopback ourselves.
-    on_loopback: bool,
+    /// Our own address, where it is known: nobody may point from outside into a local network.
+    own_ip: Option<IpAddr>,
     told: BTreeMap<PeerId, IpAddr>,
     /// The same in the order in which they were told.
     order: VecDeque<(Instant, PeerId)>,
@@ -81,7 +81,7 @@ impl Gate {
     pub(crate) fn new(
         forks: watch::Receiver<ForkFilter>,
         local: PeerId,
-        on_loopback: bool,
+        own_ip: Option<IpAddr>,
         bounds: Bounds,
         counters: SharedCounters,
         now: Instant,
@@ -90,7 +90,7 @@ impl Gate {
         let gate = Self {
             forks,
             local,
-            on_loopback,
+            own_ip,
             told: BTreeMap::new(),
             order: VecDeque::new(),
             allowance: Allowance::new(bounds.candidates_per_second, now),
@@ -161,10 +161,13 @@ impl Gate {
     fn address_of(&self, record: &SignedRecord, seen_at: Option<IpAddr>) -> Option<SocketAddr> {
         let addr = match seen_at {
             Some(ip) => SocketAddr::new(ip, record.tcp_port(ip)?),
-            None => record.tcp_addr()?,
+            None => record.tcp_addr().filter(|addr| self.may_be_named(addr.ip()))?,
         };
-        let reachable = self.on_loopback || !is_loopback(addr.ip());
-        (is_usable(addr) && reachable).then_some(addr)
+        is_usable(addr).then_some(addr)
+    }
+
+    fn may_be_named(&self, ip: IpAddr) -> bool {
+        self.own_ip.map_or(!is_loopback(ip), |own| may_relay(own, ip))
     }
 
     fn neighbours(&self, ip: IpAddr) -> usize {

@@ -37,11 +37,13 @@ impl V5 {
         key: &NodeKey,
         record: &LocalRecord,
         listen_addr: SocketAddr,
+        address_is_set: bool,
         socket: Arc<UdpSocket>,
         bounds: &Bounds,
     ) -> Result<Self, DiscoveryError> {
         let failed = |error: &dyn std::fmt::Display| DiscoveryError::Discv5(error.to_string());
-        let config = config(listen_addr, socket, bounds).map_err(|error| failed(&error))?;
+        let config =
+            config(listen_addr, address_is_set, socket, bounds).map_err(|error| failed(&error))?;
         let mut discv5 = Discv5::new(record.enr().clone(), signing_key(key)?, config)
             .map_err(|error| failed(&error))?;
         discv5.start().await.map_err(|error| failed(&error))?;
@@ -90,6 +92,7 @@ impl V5 {
 
 fn config(
     listen_addr: SocketAddr,
+    address_is_set: bool,
     socket: Arc<UdpSocket>,
     bounds: &Bounds,
 ) -> Result<discv5::Config, &'static str> {
@@ -117,6 +120,10 @@ fn config(
         .ping_interval(PING_EVERY);
     if !is_loopback(listen_addr.ip()) {
         builder.ip_limit();
+    }
+    if address_is_set {
+        // what the operator says is not up to a vote
+        builder.disable_enr_update();
     }
     Ok(builder.build())
 }

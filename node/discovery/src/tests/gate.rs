@@ -25,11 +25,16 @@ struct Rig {
 
 impl Rig {
     fn new(bounds: Bounds) -> Self {
+        Self::at(None, bounds)
+    }
+
+    fn at(own_ip: Option<&str>, bounds: Bounds) -> Self {
+        let own_ip = own_ip.map(|ip| ip.parse().unwrap());
         let counters = SharedCounters::default();
         let now = tokio::time::Instant::now().into_std();
         let (_, forks) = watch::channel(ChainSpec::mainnet().fork_filter(head()));
         let us = key(0).id();
-        let (gate, candidates) = Gate::new(forks, us, false, bounds, counters.clone(), now);
+        let (gate, candidates) = Gate::new(forks, us, own_ip, bounds, counters.clone(), now);
         Self { gate, candidates, counters, now }
     }
 
@@ -149,6 +154,21 @@ fn where_a_node_answers_counts_and_loopback_is_nobodys_business() {
     let nowhere = LocalRecord::new(key(2), None, 1, 1, our_fork(), 1).unwrap();
     rig.offer(&SignedRecord::decode(&nowhere.rlp()).unwrap());
     assert_eq!(rig.refused(Refusal::NoAddress), 2);
+}
+
+#[test]
+fn nobody_outside_points_into_our_network() {
+    let named = |own_ip, ip| {
+        let mut rig = Rig::at(own_ip, Bounds::default());
+        rig.offer(&record(1, ip, our_fork()));
+        rig.handed_on().len() == 1
+    };
+    assert!(named(Some("8.8.8.8"), "9.9.9.9"));
+    assert!(!named(Some("8.8.8.8"), "10.0.0.1"));
+    assert!(!named(Some("10.0.0.2"), "127.0.0.1"));
+    assert!(named(Some("10.0.0.2"), "10.0.0.1"));
+    assert!(named(Some("127.0.0.1"), "127.0.0.1"));
+    assert!(named(None, "10.0.0.1"));
 }
 
 #[test]
