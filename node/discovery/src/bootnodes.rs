@@ -41,6 +41,8 @@ mod tests {
             }
             let nodes = preset_bootnodes(chain).unwrap();
             assert_eq!(nodes.len(), own.lines().count() + DISCV5.lines().count());
+            let seeds = nodes.iter().filter_map(|node| node.seed()).count();
+            assert_eq!(seeds, own.lines().count(), "consensus nodes do not speak discv4");
             let tree = preset_dns_tree(chain).unwrap();
             assert!(tree.parse::<TreeLink>().is_ok(), "{tree}");
         }

@@ -15,6 +15,8 @@ use tokio::sync::watch;
 
 use crate::{discv4::Seed, dns::TxtResolver, key::is_key, record::SignedRecord};
 
+const LOOKUP_PAUSE_MIN: Duration = Duration::from_millis(100);
+
 /// Everything that discovery needs to know.
 #[derive(Clone)]
 pub struct DiscoveryConfig {
@@ -132,6 +134,13 @@ impl Default for Bounds {
     }
 }
 
+impl Bounds {
+    /// However the bounds are set, lookups do not follow one another faster than ten a second.
+    pub(crate) fn lookup_pause(&self) -> Duration {
+        self.lookup_every.max(LOOKUP_PAUSE_MIN)
+    }
+}
+
 /// A node to begin with: `enode://` or `enr:`.
 #[derive(Clone, Debug)]
 pub struct Bootnode(Known);
@@ -155,6 +164,7 @@ impl Bootnode {
     pub(crate) fn seed(&self) -> Option<Seed> {
         match &self.0 {
             Known::Enode(seed) => Some(*seed),
+            Known::Record(record) if record.is_consensus_node() => None,
             Known::Record(record) => {
                 let addr = record.udp_addr()?;
                 let tcp = record.tcp_port(addr.ip()).unwrap_or_default();

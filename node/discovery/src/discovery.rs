@@ -263,7 +263,7 @@ impl Udp {
             bootnodes: by_enode.map(|node| node.id()).collect(),
             lookup: None,
             lookup_at: Instant::now(),
-            lookup_every: bounds.lookup_every,
+            lookup_every: bounds.lookup_pause(),
             gate,
             counters,
             told,

@@ -13,6 +13,8 @@ use crate::{DiscoveryError, discv4::wire::Endpoint, key::NodeKey};
 
 /// The entry that names chain and fork (EIP-868 record, `enr-entries/eth.md`).
 const ETH: &str = "eth";
+/// The entry that only consensus nodes have.
+const ETH2: &str = "eth2";
 /// The longest text of a record: 300 bytes in base64, and `enr:`.
 pub(crate) const RECORD_TEXT_BYTES_MAX: usize = 404;
 
@@ -65,6 +67,11 @@ impl SignedRecord {
         let mut fork_id = Header::decode_bytes(&mut list, true).ok()?;
         let hash = ForkHash(<[u8; 4]>::decode(&mut fork_id).ok()?);
         Some(ForkId { hash, next: u64::decode(&mut fork_id).ok()? })
+    }
+
+    /// Whether it is a consensus node, which speaks discv5 and not discv4.
+    pub(crate) fn is_consensus_node(&self) -> bool {
+        self.enr.get_raw_rlp(ETH2).is_some()
     }
 
     /// Where it takes TCP connections, by its own word.

@@ -47,8 +47,6 @@ const RECORD_STALE: Duration = Duration::from_secs(1_800);
 const TABLE_POOR_NODES: usize = 8;
 /// Bootnodes that are used.
 const SEEDS_MAX: usize = 32;
-/// However the bounds are set, lookups do not follow one another faster.
-const LOOKUP_EVERY_MIN: Duration = Duration::from_millis(100);
 
 /// A moment: monotonic for waits, and Unix time for what packets say.
 #[derive(Clone, Copy, Debug)]
@@ -133,7 +131,7 @@ impl Discv4 {
                 .take(SEEDS_MAX)
                 .collect(),
             on_ipv6,
-            lookup_every: bounds.lookup_every.max(LOOKUP_EVERY_MIN),
+            lookup_every: bounds.lookup_pause(),
             limits,
             contacts: Contacts::default(),
             pending: Pending::default(),
