@@ -9,7 +9,8 @@ use tokio::sync::watch;
 
 use crate::{
     Bounds, Discovery, DiscoveryConfig, DiscoveryError, DiscoveryHandle, Mechanisms, Via,
-    record::SignedRecord,
+    key::NodeKey,
+    record::{LocalRecord, SignedRecord, signing_key},
 };
 
 const NODES: u8 = 20;
@@ -130,8 +131,26 @@ async fn at_a_fork_the_record_that_others_get_is_another() {
         assert_eq!(after.fork_id(), Some(forks.borrow().current()));
         assert_ne!(after.fork_id(), before.fork_id());
         assert!(after.seq() > before.seq());
+        if mechanisms.discv5 {
+            let told = record_over_discv5(&before).await;
+            assert_eq!((told.seq(), told.fork_id()), (after.seq(), after.fork_id()));
+        }
         node.shutdown().await;
     }
+}
+
+/// Asks a node for its record over discv5, as anybody can.
+async fn record_over_discv5(of: &SignedRecord) -> SignedRecord {
+    let key = NodeKey::new(&[99; 32]).unwrap();
+    let fork_id = forks().borrow().current();
+    let record = LocalRecord::new(key.clone(), None, 0, 0, fork_id, 1).unwrap();
+    let listen = discv5::ListenConfig::from(loopback());
+    let config = discv5::ConfigBuilder::new(listen).build();
+    let key = signing_key(&key).unwrap();
+    let mut client = discv5::Discv5::new(record.enr().clone(), key, config).unwrap();
+    client.start().await.unwrap();
+    let mut told = client.find_node_designated_peer(of.enr().clone(), vec![0]).await.unwrap();
+    SignedRecord::new(told.pop().unwrap()).unwrap()
 }
 
 #[tokio::test]

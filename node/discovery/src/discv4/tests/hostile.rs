@@ -1,6 +1,6 @@
 //! What attackers try.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use alloy_primitives::{B256, B512, keccak256};
 use moorline_messages::PeerId;
@@ -11,7 +11,7 @@ use crate::{
     DropReason,
     discv4::{
         contacts::{CONTACTS_MAX, CONTACTS_PER_SENDER_MAX},
-        lookup::{LOOKUP_ASKED_MAX, LOOKUP_PARALLEL},
+        lookup::LOOKUP_PARALLEL,
         pending::{AWAITED_FROM_STRANGERS_MAX, AWAITED_MAX},
         wire::{NEIGHBORS_MAX, Neighbor},
     },
@@ -130,14 +130,17 @@ fn an_answer_without_end_is_cut_at_sixteen_nodes() {
     ask_for_nodes(&anna, &mut rig);
     for part in 0..4_u32 {
         let one =
-            |number| Stranger::new(100 + part * 10 + number, &format!("4.{part}.{number}.1:4444"));
-        tell(&anna, &mut rig, (0..8).map(one).map(|node| neighbor(&node)).collect());
+            |number| Stranger::new(100 + part * 20 + number, &format!("4.{part}.{number}.1:4444"));
+        tell(&anna, &mut rig, (1..=12).map(one).map(|node| neighbor(&node)).collect());
     }
     assert_eq!(rig.dropped(DropReason::Unsolicited), 2);
     assert!(rig.sent.len() <= LOOKUP_PARALLEL);
     rig.pass(Duration::from_secs(30));
-    let asked: std::collections::BTreeSet<_> = rig.sent.iter().map(|(to, _)| *to).collect();
-    assert!(asked.len() <= NEIGHBORS_MAX.min(LOOKUP_ASKED_MAX) + 1);
+    let asked: BTreeSet<_> = rig.sent.iter().map(|(to, _)| *to).collect();
+    assert!(asked.len() <= NEIGHBORS_MAX + 1);
+    // twelve of the first packet and four of the second
+    let beyond = (5..=12).map(|number| addr(&format!("4.1.{number}.1:4444")));
+    assert!(beyond.into_iter().all(|beyond| !asked.contains(&beyond)), "{asked:?}");
 }
 
 #[test]
