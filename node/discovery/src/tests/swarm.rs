@@ -157,7 +157,10 @@ async fn record_over_discv5(of: &SignedRecord) -> SignedRecord {
 async fn after_shutdown_the_address_is_free() {
     let forks = forks();
     let both = Mechanisms { discv4: true, discv5: true, dns: false };
-    let node = Discovery::start(config(0, both, &forks)).await.unwrap();
+    let mut first = config(0, both, &forks);
+    // an address of its own, so that no other test takes the port meanwhile
+    first.listen_addr = SocketAddr::from(([127, 0, 0, 2], 0));
+    let node = Discovery::start(first).await.unwrap();
     let addr = node.local_addr();
     let mut again = config(1, DISCV4, &forks);
     again.listen_addr = addr;
