@@ -6,7 +6,13 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 
 const ACTORS: [&str; 4] =
     ["moorline-tree", "moorline-downloader", "moorline-peer-manager", "moorline-store"];
-const EDGES: [&str; 4] = ["moorline-rlpx", "moorline-engine-api", "moorline-rpc", "moorline-trace"];
+const EDGES: [&str; 5] = [
+    "moorline-rlpx",
+    "moorline-discovery",
+    "moorline-engine-api",
+    "moorline-rpc",
+    "moorline-trace",
+];
 const SHELF: [&str; 3] = ["moorline-messages", "moorline-kit", "moorline-rules"];
 
 /// What each crate of the workspace is built from, tests aside.

