@@ -5,11 +5,9 @@
 //! and lie anywhere between two answers. What a run had said to be on disk is asked of its metrics just before.
 
 use std::{
-    env,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     path::Path,
-    str::FromStr,
     sync::Arc,
     thread,
     time::Duration,
@@ -19,7 +17,7 @@ use moorline_devnet::{Behaviour, Chain, Devnet, Pace, Profile};
 use moorline_store::StoreStats;
 use moorline_tests::{Child, World, peer_args, run};
 
-use crate::MOORLINE;
+use crate::{MOORLINE, option};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -234,11 +232,6 @@ async fn a_sync_that_is_killed_ten_times_loses_nothing_that_it_had_written() {
     assert!(outcome.kills_of_writers > 0, "nothing was said to be on disk that could be lost");
     let twice = outcome.bodies_served - outcome.bodies_needed;
     assert!(twice <= kills * peers * IN_FLIGHT_BODIES, "{twice} bodies were served twice");
-}
-
-fn option<T: FromStr>(name: &str, default: T) -> T {
-    let text = env::var(name).ok();
-    text.map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}: {text}?")))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -110,6 +110,15 @@ impl Child {
         self.finish()
     }
 
+    /// Memory that it has resident, in bytes, as Linux counts it.
+    pub fn resident_bytes(&self) -> u64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+        kib << 10
+    }
+
     /// Sends it a signal by its name, as in `USR1`.
     pub fn signal(&self, name: &str) {
         let pid = self.process.id().to_string();

@@ -4,6 +4,7 @@
 mod bodies;
 mod forkchoices;
 mod heads;
+mod load;
 mod payloads;
 mod rig;
 mod triggers;
