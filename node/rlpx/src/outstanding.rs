@@ -121,9 +121,11 @@ impl Outstanding {
         } else if asked.parts.count > 0
             && let Some(part) = blocks.pop()
         {
-            // no other block was asked for
-            asked.parts.join(part)?;
-            blocks.push(mem::take(&mut asked.parts.receipts));
+            // no other block was asked for; with nothing more of it, it is gone at the peer
+            if !part.items.is_empty() {
+                asked.parts.join(part)?;
+                blocks.push(mem::take(&mut asked.parts.receipts));
+            }
         }
         let (request, wire_bytes) = (asked.request, asked.parts.wire_bytes);
         Ok(Some(ReceiptsStep::Answered { request, blocks, wire_bytes }))
@@ -268,13 +270,14 @@ mod tests {
 
     #[test]
     fn a_block_that_is_gone_when_its_rest_is_asked_for_is_lacked() {
-        let mut outstanding = Outstanding::default();
-        let id = outstanding.ask(RequestId(1), &receipts(5));
-        let (id, _) = asks_on(outstanding.receipts_answered(id, vec![part(2, 9)], true, 100));
-        assert_eq!(
-            blocks_of(outstanding.receipts_answered(id, vec![], false, 9)),
-            [] as [usize; 0]
-        );
+        for gone in [vec![], vec![part(0, 0)]] {
+            let mut outstanding = Outstanding::default();
+            let id = outstanding.ask(RequestId(1), &receipts(5));
+            let (id, _) = asks_on(outstanding.receipts_answered(id, vec![part(2, 9)], true, 100));
+            let step = outstanding.receipts_answered(id, gone, false, 9);
+            assert_eq!(blocks_of(step), [] as [usize; 0]);
+            assert!(outstanding.asked.is_empty());
+        }
     }
 
     #[test]
@@ -288,7 +291,7 @@ mod tests {
         let two = vec![part(1, 9), part(1, 9)];
         assert!(outstanding.receipts_answered(id, two.clone(), true, 9).is_err(), "too many");
         for (rest, incomplete) in
-            [(vec![], true), (vec![part(0, 0)], true), (vec![part(0, 0)], false), (two, true)]
+            [(vec![], true), (vec![part(0, 0)], true), (two.clone(), false), (two, true)]
         {
             let id = outstanding.ask(RequestId(1), &receipts(5));
             let (id, _) = asks_on(outstanding.receipts_answered(id, vec![part(2, 9)], true, 9));

@@ -64,6 +64,23 @@ async fn the_rest_of_a_block_is_asked_for_from_where_it_was_cut_off() {
 }
 
 #[tokio::test]
+async fn a_peer_that_lost_a_block_after_its_first_part_lacks_it() {
+    let chain = chain_with_a_heavy_block();
+    let mut node = Node::start(&chain);
+    let (session, mut peer) = node.met(&chain).await;
+    for gone in [vec![], vec![Receipts::default()]] {
+        node.fetch(session, 1, receipts(&chain, 2..=3)).await;
+        let request_id = peer.asked().await;
+        let blocks = vec![Receipts { items: chain.receipts(2).items[..1].to_vec() }];
+        peer.say(EthMessage::Receipts { request_id, last_block_incomplete: true, blocks }).await;
+        let request_id = peer.asked().await;
+        let last_block_incomplete = false;
+        peer.say(EthMessage::Receipts { request_id, last_block_incomplete, blocks: gone }).await;
+        assert_eq!(blocks_fetched(&mut node).await, []);
+    }
+}
+
+#[tokio::test]
 async fn parts_that_break_the_rules_are_breaches() {
     let chain = chain_with_a_heavy_block();
     let mut node = Node::start(&chain);
