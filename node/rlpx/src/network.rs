@@ -31,6 +31,7 @@ use crate::{
     local::{self, LocalChain},
     node_id,
     p2p::Hello,
+    parts::UnfinishedReceipts,
     registry::Registry,
     session::Session,
 };
@@ -160,6 +161,7 @@ impl Network {
             config,
             chain: Arc::clone(&chain),
             events,
+            unfinished: UnfinishedReceipts::default(),
             local,
             next_session: AtomicU64::new(1),
             stop: CancellationToken::new(),
@@ -201,6 +203,11 @@ impl NetworkHandle {
         self.record
     }
 
+    /// What is kept of blocks whose receipts have come in part. Outlives the network.
+    pub fn unfinished_receipts(&self) -> UnfinishedReceipts {
+        self.shared.unfinished.clone()
+    }
+
     /// Says goodbye to all peers. Takes no longer than [`Timeouts::goodbye`].
     pub async fn shutdown(self) {
         self.shared.stop.cancel();
@@ -225,6 +232,7 @@ pub(crate) struct Shared {
     pub(crate) stop: CancellationToken,
     chain: Arc<dyn ChainSource>,
     events: mpsc::Sender<SessionEvent>,
+    unfinished: UnfinishedReceipts,
     local: watch::Receiver<LocalChain>,
     registry: Arc<Registry>,
     next_session: AtomicU64,
@@ -322,6 +330,7 @@ impl Shared {
             slot,
             chain: Arc::clone(&self.chain),
             events: self.events.clone(),
+            unfinished: self.unfinished.clone(),
             local: self.local.clone(),
             told: local.range,
             stop: self.stop.clone(),

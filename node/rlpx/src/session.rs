@@ -2,7 +2,7 @@
 //! waits for either to end.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -25,6 +25,7 @@ use crate::{
     eth::{self, EthMessage, HeadersRequest, seal_header},
     local::{LocalChain, worth_telling},
     outstanding::{Kind, Outstanding, ReceiptsStep},
+    parts::UnfinishedReceipts,
     registry::{SessionLink, Slot},
     serve::{self, ChainSource, Question},
 };
@@ -58,6 +59,7 @@ pub(crate) struct Session {
     pub(crate) slot: Slot,
     pub(crate) chain: Arc<dyn ChainSource>,
     pub(crate) events: mpsc::Sender<SessionEvent>,
+    pub(crate) unfinished: UnfinishedReceipts,
     pub(crate) local: watch::Receiver<LocalChain>,
     /// What our Status announced.
     pub(crate) told: AnnouncedRange,
@@ -68,8 +70,8 @@ pub(crate) struct Session {
 impl Session {
     /// Runs the session from `Opened` to `Closed`.
     pub(crate) async fn run(self) {
-        let Self { id, peer, connection, mut slot, chain, events, local, told, stop, timeouts } =
-            self;
+        let Self { id, peer, connection, mut slot, chain, events, .. } = self;
+        let Self { unfinished, local, told, stop, timeouts, .. } = self;
         let version = connection.version();
         let (fetches, fetch_queue) = mpsc::channel(FETCH_QUEUE);
         let (closing, close_queue) = mpsc::channel(1);
@@ -81,7 +83,7 @@ impl Session {
 
         let (reader, writer) = connection.split();
         let (outgoing, outgoing_queue) = mpsc::channel(OUTGOING_QUEUE);
-        let outstanding = Arc::new(Mutex::new(Outstanding::default()));
+        let outstanding = Arc::new(Mutex::new(Outstanding::new(unfinished)));
         let (farewell, farewell_queue) = mpsc::channel(1);
         let (asking_on, asking_on_queue) = mpsc::channel(ASKING_ON_QUEUE);
         let (questions, question_queue) = mpsc::channel(MAX_WAITING_REQUESTS);
@@ -115,13 +117,7 @@ impl Session {
         let error = halves.end(&stop, close_queue, &introduce, &introduction, &events).await;
         draining.cancel();
         let parting = error.disconnect_reason();
-        // a writer that ended first can tell nobody, and must not be waited for a second time
-        if let Some(reason) = parting
-            && !halves.writing.is_finished()
-        {
-            let _ = farewell.send(reason).await;
-            let _ = timeout(timeouts.goodbye, halves.writing).await;
-        }
+        halves.end_writing(parting, farewell, timeouts.goodbye).await;
         drop(slot);
         let reason = CloseReason::from(error);
         let peer = introduction.peer.id;
@@ -186,6 +182,22 @@ impl Halves {
             }
         }
     }
+
+    /// Says goodbye where there is anything to say, and stops writing.
+    async fn end_writing(
+        self,
+        parting: Option<DisconnectReason>,
+        farewell: mpsc::Sender<DisconnectReason>,
+        patience: Duration,
+    ) {
+        // a writer that ended first can tell nobody, and must not be waited for a second time
+        if let Some(reason) = parting
+            && !self.writing.is_finished()
+        {
+            let _ = farewell.send(reason).await;
+            let _ = timeout(patience, self.writing).await;
+        }
+    }
 }
 
 fn task_failed() -> ConnectionError {
@@ -235,6 +247,8 @@ impl Reading {
                 let _ = verdict.send(ended.err().unwrap_or_else(task_failed));
             }
         }
+        // nothing more comes of what came in part
+        drop(self.outstanding);
         self.reader.drain().await;
     }
 
@@ -279,6 +293,7 @@ impl Reading {
                         blocks,
                         last_block_incomplete,
                         wire_bytes,
+                        Instant::now(),
                     )?
                 };
                 self.on_receipts(step).await
@@ -430,7 +445,10 @@ impl Writing {
                     self.writer.disconnect(reason).await;
                     return Ok(());
                 }
-                _ = pings.tick() => self.writer.write(&Message::Ping).await?,
+                _ = pings.tick() => {
+                    self.outstanding().forget_overdue_parts(Instant::now());
+                    self.writer.write(&Message::Ping).await?;
+                }
                 Some(next) = queues.asking_on.recv() => self.writer.write(&Message::Eth(next)).await?,
                 Some((request, items)) = queues.fetches.recv() => self.ask(request, items).await?,
                 Some(next) = queues.outgoing.recv() => self.writer.write(&next.message).await?,
@@ -442,11 +460,12 @@ impl Writing {
         }
     }
 
+    fn outstanding(&self) -> MutexGuard<'_, Outstanding> {
+        self.outstanding.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn ask(&mut self, request: RequestId, items: FetchItems) -> Result<(), ConnectionError> {
-        let request_id = {
-            let mut outstanding = self.outstanding.lock().unwrap_or_else(PoisonError::into_inner);
-            outstanding.ask(request, &items)
-        };
+        let request_id = self.outstanding().ask(request, &items);
         let message = match items {
             FetchItems::Headers { top, limit } => {
                 let request = HeadersRequest { start: top, limit, skip: 0, reverse: true };
