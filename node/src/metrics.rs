@@ -11,6 +11,7 @@ use std::fmt;
 use moorline_downloader::Budget;
 use moorline_kit::Port;
 use moorline_messages::{ActorName, PeerSummary, Stall};
+use moorline_rlpx::UnfinishedReceipts;
 use prometheus_client::{
     collector::Collector, encoding::DescriptorEncoder, encoding::text, registry::Registry,
 };
@@ -39,6 +40,7 @@ const REASONS: [(Stall, &str); 6] = [
 pub(crate) struct Metrics {
     pub(crate) watched: watch::Receiver<Observed>,
     pub(crate) budget: Budget,
+    pub(crate) unfinished: UnfinishedReceipts,
     pub(crate) queues: Vec<Queue>,
 }
 
@@ -86,6 +88,7 @@ impl Collector for Metrics {
         work(&mut sheet, &seen)?;
         pace(&mut sheet, &seen)?;
         budgets(&mut sheet, &seen, self.budget)?;
+        unfinished(&mut sheet, &self.unfinished)?;
         troubles(&mut sheet, &seen)?;
         peers(&mut sheet, &seen)?;
         queues(&mut sheet, &self.queues)
@@ -162,6 +165,13 @@ fn budgets(sheet: &mut Sheet<'_>, seen: &Observed, budget: Budget) -> fmt::Resul
     sheet.gauge("queued_limit_blocks", help, budget.queue_items as u64)?;
     let help = "Bytes in flight and held, of those that may be; a single large answer may pass 1";
     sheet.gauge("budget_used_ratio", help, seen.pace.budget_used_percent / 100.0)
+}
+
+fn unfinished(sheet: &mut Sheet<'_>, unfinished: &UnfinishedReceipts) -> fmt::Result {
+    let help = "Bytes kept of blocks whose receipts have come in part";
+    sheet.gauge("unfinished_receipts_bytes", help, unfinished.bytes() as u64)?;
+    let help = "Bytes that may be kept of blocks whose receipts have come in part";
+    sheet.gauge("unfinished_receipts_limit_bytes", help, UnfinishedReceipts::BYTES_MAX as u64)
 }
 
 fn troubles(sheet: &mut Sheet<'_>, seen: &Observed) -> fmt::Result {

@@ -248,7 +248,9 @@ impl Node {
             Queue::of(&wired.store),
             Queue::of(&wired.session_events),
         ]);
-        let metrics = Metrics { watched: self.watched.all.clone(), budget, queues };
+        let watched = self.watched.all.clone();
+        let unfinished = self.network.unfinished_receipts();
+        let metrics = Metrics { watched, budget, unfinished, queues };
         self.metrics = Some(metrics.serve(addr).await?);
         Ok(())
     }

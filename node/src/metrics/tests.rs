@@ -11,6 +11,7 @@ use moorline_kit::{Inbox, Limit};
 use moorline_messages::{
     BlockNumHash, Direction, PeerId, ProgressReport, StoreQuery, TreeReport, TreeTarget,
 };
+use moorline_rlpx::UnfinishedReceipts;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -41,7 +42,8 @@ impl Rig {
         let limit = Limit::new(64, 1 << 20);
         let (port, inbox) = Port::channel("store queries", limit);
         let queues = vec![Queue::of(&port)];
-        let metrics = Metrics { watched, budget: Budget::default(), queues };
+        let (budget, unfinished) = (Budget::default(), UnfinishedReceipts::default());
+        let metrics = Metrics { watched, budget, unfinished, queues };
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let handle = metrics.serve_patiently(addr, patience).await.unwrap();
         Self { handle, seen, port, _inbox: inbox }
@@ -223,6 +225,8 @@ async fn everything_that_is_reported_is_read_over_http() {
         ("moorline_in_flight_limit_bytes", usual.in_flight_bytes as f64),
         ("moorline_buffered_bytes", 2_000_000.0),
         ("moorline_buffered_limit_bytes", usual.buffer_bytes as f64),
+        ("moorline_unfinished_receipts_bytes", 0.0),
+        ("moorline_unfinished_receipts_limit_bytes", UnfinishedReceipts::BYTES_MAX as f64),
         ("moorline_queued_blocks", 512.0),
         ("moorline_queued_limit_blocks", usual.queue_items as f64),
         ("moorline_stalled{reason=\"no_peer\"}", 0.0),
@@ -335,8 +339,12 @@ async fn clients_that_never_finish_keep_nobody_out_for_long() {
 async fn the_port_is_free_again_once_the_handle_is_gone_and_a_taken_one_is_told() {
     let rig = Rig::showing(busy()).await;
     let addr = rig.handle.local_addr();
-    let another =
-        || Metrics { watched: rig.seen.subscribe(), budget: Budget::default(), queues: Vec::new() };
+    let another = || Metrics {
+        watched: rig.seen.subscribe(),
+        budget: Budget::default(),
+        unfinished: UnfinishedReceipts::default(),
+        queues: Vec::new(),
+    };
     let refused = another().serve(addr).await.unwrap_err();
     assert!(refused.to_string().contains("choose another --metrics.port"), "{refused}");
     let open = rig.connect().await;

@@ -128,7 +128,8 @@ fn percentile(sorted: &[Duration], part: usize) -> Duration {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes a minute and a release build: tests/bench/engine.sh"]
 async fn a_thousand_forkchoices_a_second_leave_memory_as_it_is_and_the_last_one_wins() {
-    let (seconds, per_second): (u64, u64) = (option("DURATION_S", 60), option("CALLS_PER_S", 1_000));
+    let (seconds, per_second): (u64, u64) =
+        (option("DURATION_S", 60), option("CALLS_PER_S", 1_000));
     let world = World::new(Profile::Small, 64);
     let peers = world.peers([(Behaviour::Honest, Duration::ZERO); 2]).await;
     let (node, mut calls, mut answers) = start(&world, peer_args(&peers.records())).await;
