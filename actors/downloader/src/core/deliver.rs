@@ -6,11 +6,7 @@ use moorline_messages::{
     ActorName, DownloadOutcome, PeerReport, RequestId, SealedHeader, StoreRequest,
 };
 
-use super::{
-    DownloaderCore, Effect,
-    chain::Chain,
-    descent::{CHUNKS_AHEAD_MAX, Step},
-};
+use super::{DownloaderCore, Effect, chain::Chain, descent::Step};
 
 impl DownloaderCore {
     /// Moves every download's frontier as far down as what is here allows.
@@ -23,8 +19,9 @@ impl DownloaderCore {
                 match chain.descent.advance(&self.spans, &mut judgements) {
                     Ok(Some(Step::Linked(headers))) => {
                         self.watchdog.moves(true);
-                        self.chunks_ahead =
-                            self.chunks_ahead.saturating_add(1).min(CHUNKS_AHEAD_MAX);
+                        if let Some(linked) = &mut self.linked_since_resumed {
+                            *linked = linked.saturating_add(1);
+                        }
                         self.keep(now, id, headers, effects);
                     }
                     Ok(Some(Step::Adopted(span))) => {

@@ -16,10 +16,6 @@ use super::{
     spans::Spans,
 };
 
-/// Chunks that may be asked for or held beyond the proved part, of up to 512 headers each. How many
-/// bytes they may hold is the budget's business.
-pub(super) const CHUNKS_AHEAD_MAX: usize = 48;
-
 /// The key of the chunk whose height is not known before its first header is here.
 const HEIGHT_UNKNOWN: u64 = u64::MAX;
 

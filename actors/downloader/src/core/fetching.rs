@@ -28,6 +28,13 @@ const FETCH_BUDGET: Duration = Duration::from_secs(30);
 /// Grace after a fetch's budget before it counts as lost on the way.
 const FETCH_GRACE: Duration = Duration::from_secs(5);
 
+/// Chunks of headers that may be asked for or held at once, of up to 512 each. How many bytes they may
+/// hold is the budget's business.
+const CHUNKS_MAX: usize = 48;
+
+/// Chunks that come one by one after a start over an unfinished download.
+const CHUNKS_ONE_BY_ONE: usize = 3;
+
 /// What a header takes in memory; extra data aside, they are all alike.
 const HEADER_BYTES: usize = size_of::<SealedHeader>();
 
@@ -154,9 +161,9 @@ impl DownloaderCore {
         at: usize,
         claims: &Claims,
     ) -> Option<(Ask, Purpose, Priority)> {
-        let spans = &self.spans;
+        let (spans, chunks_max) = (&self.spans, self.chunks_max());
         let chain = self.chains.get_mut(at)?;
-        chain.descent.plan(|frontier| spans.highest_below(frontier), claims, self.chunks_ahead);
+        chain.descent.plan(|frontier| spans.highest_below(frontier), claims, chunks_max);
         let ask = chain.descent.next_fetch(now, self.ids)?;
         let bytes = match &ask.items {
             FetchItems::Headers { limit, .. } => {
@@ -166,6 +173,15 @@ impl DownloaderCore {
         };
         let purpose = Purpose::Headers { chain: chain.id, bytes };
         Some((ask, purpose, priority(chain.is_tip())))
+    }
+
+    /// Chunks of headers that may be under way at once. What does not link yet is lost with the process, so
+    /// one that goes on where another ended begins with those that can be proved on arrival.
+    fn chunks_max(&self) -> usize {
+        let linked = self.linked_since_resumed;
+        linked.map_or(CHUNKS_MAX, |linked| {
+            linked.saturating_sub(CHUNKS_ONE_BY_ONE).clamp(1, CHUNKS_MAX)
+        })
     }
 
     /// What downloads that began earlier are proving: nothing of it is asked for a second time.

@@ -118,9 +118,8 @@ pub(crate) struct DownloaderCore {
     /// them.
     delivered: Vec<B256>,
     chains: Vec<Chain>,
-    /// Chunks of headers that may be under way beyond the proved part: one more with each that links. What
-    /// does not link yet is lost with the process, and one that dies again and again must lose little.
-    chunks_ahead: usize,
+    /// Chunks of headers that linked since a start over an unfinished download; `None` after any other.
+    linked_since_resumed: Option<usize>,
     /// Blocks of sets that are done, until the whole set is.
     sets: BTreeMap<RequestId, Vec<Arc<SealedHeader>>>,
     /// Whether blocks are to have their receipts.
@@ -149,7 +148,7 @@ impl DownloaderCore {
             spans: Spans::default(),
             delivered: Vec::new(),
             chains: Vec::new(),
-            chunks_ahead: 1,
+            linked_since_resumed: None,
             sets: BTreeMap::new(),
             keeps_receipts: false,
             bodies: Parts::new(),

@@ -96,6 +96,7 @@ impl DownloaderCore {
             return;
         }
         self.keeps_receipts = state.keeps_receipts;
+        self.linked_since_resumed = (!state.spans.is_empty()).then_some(0);
         self.spans = state.spans.into_iter().collect();
         for early in std::mem::take(&mut self.early) {
             self.on_request(now, early, effects);

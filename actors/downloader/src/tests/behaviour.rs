@@ -5,7 +5,7 @@ use std::time::Duration;
 use alloy_primitives::B256;
 use moorline_messages::{Conduct, DownloadFailure, DownloadOutcome, FetchError, HashOrNumber};
 
-use super::rig::{MemoryStore, Rig, chain, hashes, head, is_for_headers, peer};
+use super::rig::{MemoryStore, Rig, chain, hashes, head, peer};
 use crate::core::Input;
 
 #[test]
@@ -63,7 +63,7 @@ fn no_request_is_larger_than_the_gap() {
 }
 
 #[test]
-fn the_more_headers_link_the_more_are_asked_for_at_once() {
+fn after_the_first_headers_many_peers_can_be_asked_at_once() {
     let mut rig = Rig::new();
     let blocks = rig.chain(5_000);
     rig.ask_range(head(&blocks), 5_000);
@@ -80,18 +80,9 @@ fn the_more_headers_link_the_more_are_asked_for_at_once() {
             _ => None,
         })
         .collect();
-    let (hash, number) = (blocks[4_487].header.hash(), 4_488 - 512);
-    assert_eq!(tops, [HashOrNumber::Hash(hash), HashOrNumber::Number(number)]);
-    let mut out = vec![1, 2];
-    for _ in 0..2 {
-        for _ in 0..*out.last().unwrap() {
-            let fetch = rig.take_headers().unwrap();
-            rig.serve(fetch, peer(1), &blocks);
-        }
-        out.push(rig.fetches.iter().filter(|fetch| is_for_headers(fetch)).count());
-    }
-    // what is left is less than eight requests
-    assert_eq!(out, [1, 2, 4, 3]);
+    assert_eq!(tops.len(), 9);
+    assert_eq!(tops[0], HashOrNumber::Hash(blocks[4_487].header.hash()));
+    assert_eq!(tops[1], HashOrNumber::Number(4_488 - 512));
 }
 
 #[test]

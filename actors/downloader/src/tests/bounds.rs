@@ -87,7 +87,6 @@ fn what_gives_way_is_what_lies_farthest_down() {
     let budget = Budget { buffer_bytes: 5 * header_bytes(), ..Budget::default() };
     let mut rig = Rig::within(budget, MemoryStore::default(), 0);
     let blocks = fat(&rig.genesis, 4_000, 80);
-    rig.get_going(&blocks);
     rig.ask_range(head(&blocks), 4_000);
     // the disk is slow, so what is proved stays in the buffer
     rig.store_answers = false;
@@ -122,7 +121,6 @@ fn nothing_gives_way_to_what_waits_for_a_slow_disk() {
     let budget = Budget { buffer_bytes: 10 * header_bytes(), ..Budget::default() };
     let mut rig = Rig::within(budget, MemoryStore::default(), 0);
     let blocks = fat_chain(&rig, 4_000);
-    rig.get_going(&blocks);
     rig.ask_range(head(&blocks), 4_000);
     let first = rig.fetches.pop_front().unwrap();
     rig.store_answers = false;

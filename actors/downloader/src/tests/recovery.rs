@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use moorline_messages::{ActorName, StoreRequest};
 
-use super::rig::{Rig, hashes, head, peer};
+use super::rig::{Rig, hashes, head, is_for_headers, peer};
 use crate::core::Input;
 
 #[test]
@@ -94,4 +94,26 @@ fn a_head_that_is_fetched_first_does_not_make_the_stored_headers_below_it_be_rea
     assert_eq!(rig.header_asks, 0);
     // the head alone is looked for in the store, and linked from there
     assert!(rig.store.headers_written_twice <= 1, "{}", rig.store.headers_written_twice);
+}
+
+#[test]
+fn a_download_that_goes_on_begins_with_headers_that_are_proved_on_arrival() {
+    let mut rig = Rig::new();
+    let blocks = rig.chain(8_000);
+    rig.ask_range(head(&blocks), 8_000);
+    let first = rig.take_headers().unwrap();
+    rig.serve(first, peer(1), &blocks);
+    let mut rig = Rig::over(std::mem::take(&mut rig.store), 1);
+    rig.ask_range(head(&blocks), 8_000);
+    let mut out = Vec::new();
+    for _ in 0..7 {
+        let asked = rig.fetches.iter().filter(|fetch| is_for_headers(fetch)).count();
+        out.push(asked);
+        // all of them come, in the order in which they link
+        for _ in 0..asked {
+            let fetch = rig.take_headers().unwrap();
+            rig.serve(fetch, peer(1), &blocks);
+        }
+    }
+    assert_eq!(out, [1, 1, 1, 1, 1, 2, 4]);
 }

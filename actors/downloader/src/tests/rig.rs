@@ -321,17 +321,6 @@ impl Rig {
         self.serve(request, peer(1), chain);
     }
 
-    /// Lets some headers link, so that many requests for more may be out at once.
-    pub(super) fn get_going(&mut self, has: &[Block]) {
-        for block in has.iter().take(16) {
-            self.ask_set([block.header.hash()]);
-            let fetch = self.fetches.pop_front().unwrap();
-            self.headers(fetch.id, peer(1), &[block]);
-        }
-        self.serve_all(has);
-        self.told.clear();
-    }
-
     /// The oldest request for headers.
     pub(super) fn take_headers(&mut self) -> Option<FetchRequest> {
         let at = self.fetches.iter().position(is_for_headers)?;
