@@ -138,17 +138,12 @@ impl Outstanding {
         part: Receipts,
         now: Instant,
     ) -> Result<ReceiptsStep, ConnectionError> {
-        if part.items.is_empty() {
-            // or asking on would never end
-            let text = "an empty part of a block's receipts".to_owned();
-            return Err(ConnectionError::Breach(text));
-        }
         let kept_bytes = self
             .asked
             .values()
             .fold(asked.parts.bytes(), |sum, asked| sum.saturating_add(asked.parts.bytes()));
         let session_room_bytes = SESSION_PARTS_BYTES_MAX.saturating_sub(kept_bytes);
-        if !asked.parts.keep(part, session_room_bytes, now) {
+        if !asked.parts.keep(part, session_room_bytes, now)? {
             let Asked { request, wire_bytes, .. } = asked;
             return Ok(ReceiptsStep::Answered { request, blocks: Vec::new(), wire_bytes });
         }

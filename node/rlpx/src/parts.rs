@@ -12,8 +12,13 @@ use std::{
 use moorline_messages::{Receipts, Weigh};
 use tokio::time::Instant;
 
+use crate::{ANSWER_BYTES, ConnectionError};
+
 /// Most messages that one block's receipts may come in.
 pub(crate) const PARTS_MAX: u32 = 32;
+/// Least that [`PARTS_MAX`] parts of a block bring: an eighth of what they do where each is cut off at
+/// [`ANSWER_BYTES`]. Some fall short of that, before a receipt that is large itself.
+pub(crate) const PARTS_BYTES_MIN: usize = 4 * ANSWER_BYTES;
 /// Longest wait for the next part. No request is given longer for its whole answer, so that nobody
 /// waits for the block by then.
 pub(crate) const NEXT_PART_WAIT: Duration = Duration::from_secs(30);
@@ -71,16 +76,33 @@ impl Parts {
 
     /// Keeps one more part, which is not the last, where there is room: the session's own, and that of
     /// all together. False where there is none.
-    pub(crate) fn keep(&mut self, part: Receipts, session_room_bytes: usize, now: Instant) -> bool {
-        let bytes = part.weight_bytes();
-        self.count = self.count.saturating_add(1);
-        if self.count >= PARTS_MAX || bytes > session_room_bytes || !self.budget.take(bytes) {
-            return false;
+    pub(crate) fn keep(
+        &mut self,
+        part: Receipts,
+        session_room_bytes: usize,
+        now: Instant,
+    ) -> Result<bool, ConnectionError> {
+        let breach = |text: &str| Err(ConnectionError::Breach(text.to_owned()));
+        if part.items.is_empty() {
+            // or asking on would never end
+            return breach("an empty part of a block's receipts");
         }
-        self.bytes = self.bytes.saturating_add(bytes);
+        let bytes = part.weight_bytes();
+        let grown_bytes = self.bytes.saturating_add(bytes);
+        self.count = self.count.saturating_add(1);
+        if self.count >= PARTS_MAX {
+            if grown_bytes < PARTS_BYTES_MIN {
+                return breach("too little of a block's receipts in too many parts");
+            }
+            return Ok(false);
+        }
+        if bytes > session_room_bytes || !self.budget.take(bytes) {
+            return Ok(false);
+        }
+        self.bytes = grown_bytes;
         self.receipts.items.extend(part.items);
         self.latest = Some(now);
-        true
+        Ok(true)
     }
 
     /// The whole block, of which this is the last part.

@@ -4,7 +4,7 @@ use alloy_primitives::B256;
 use moorline_messages::{BlockNumHash, HashOrNumber};
 
 use super::*;
-use crate::parts::{NEXT_PART_WAIT, PARTS_MAX};
+use crate::parts::{NEXT_PART_WAIT, PARTS_BYTES_MIN, PARTS_MAX};
 
 fn headers(limit: u64) -> FetchItems {
     FetchItems::Headers { top: HashOrNumber::Number(9), limit }
@@ -112,15 +112,25 @@ fn parts_that_no_honest_peer_sends_are_breaches() {
     assert!(came(&mut outstanding, id + 1, vec![], false).is_err(), "never asked");
 }
 
-#[test]
-fn parts_without_end_are_given_up() {
+/// As many parts as a block may come in and none of them the last, with so many bytes in each.
+fn parts_without_end(bytes: usize) -> Result<Option<ReceiptsStep>, ConnectionError> {
     let mut outstanding = Outstanding::default();
     let mut id = outstanding.ask(RequestId(1), &receipts(5));
     for _ in 1..PARTS_MAX {
-        (id, _) = asks_on(came(&mut outstanding, id, vec![part(1, 9)], true));
+        (id, _) = asks_on(came(&mut outstanding, id, vec![part(1, bytes - 32)], true));
     }
-    let step = came(&mut outstanding, id, vec![part(1, 9)], true);
-    assert_eq!(blocks_of(step), [] as [usize; 0], "never part of a block's");
+    let step = came(&mut outstanding, id, vec![part(1, bytes - 32)], true);
+    assert!(outstanding.asked.is_empty());
+    step
+}
+
+#[test]
+fn parts_without_end_are_given_up_and_a_breach_where_next_to_nothing_is_in_them() {
+    let least = PARTS_BYTES_MIN / PARTS_MAX as usize;
+    assert_eq!(blocks_of(parts_without_end(least)), [] as [usize; 0], "never part of a block's");
+    for little in [33, least - 1] {
+        assert!(matches!(parts_without_end(little), Err(ConnectionError::Breach(_))), "{little}");
+    }
 }
 
 /// The first part, of so many bytes, of a block that is asked for.
