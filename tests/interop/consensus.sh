@@ -5,7 +5,7 @@
 #
 # Lodestar drives ethereumjs through a tee that tells Moorline the same, and Moorline fetches from
 # ethereumjs. MOORLINE is the binary (default: target/release/moorline). HEADS (30) is how many it has to
-# follow; half-way it is killed. PORT_BASE (41300) moves the ports. Needs Node, npm, Python and a C++ compiler;
+# follow; half-way it is killed. PORT_BASE (21300) moves the ports. Needs Node, npm, Python and a C++ compiler;
 # installs the clients under .peers/.
 set -uo pipefail
 
@@ -16,7 +16,8 @@ HEADS=${HEADS:-30}
 LATE_BLOCKS=8
 MISSED_BLOCKS=3
 SLOT_S=3
-PORT_BASE=${PORT_BASE:-41300}
+# below the ports that systems give to outgoing connections
+PORT_BASE=${PORT_BASE:-21300}
 export PORT_BASE
 
 if [ ! -x "$MOORLINE" ]; then

@@ -5,7 +5,7 @@
 #
 # LISTENER is a binary that is called with an address such as 127.0.0.1:30303, prints its enode and its
 # ENR on the first two lines, and ends when its standard input does (default: the example `listen` of
-# node/discovery, which is built). GETH_VERSION (v1.17.5) names the tool, PORT_BASE (41300) where to
+# node/discovery, which is built). GETH_VERSION (v1.17.5) names the tool, PORT_BASE (21300) where to
 # listen. Needs Go; installs the tool under .peers/. Everything stays on loopback, where the tool needs
 # 127.0.0.2 beside 127.0.0.1.
 set -uo pipefail
@@ -13,7 +13,8 @@ set -uo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(cd "$HERE/../.." && pwd)
 GETH_VERSION=${GETH_VERSION:-v1.17.5}
-PORT_BASE=${PORT_BASE:-41300}
+# below the ports that systems give to outgoing connections
+PORT_BASE=${PORT_BASE:-21300}
 TOOLS=$ROOT/.peers/devp2p-$GETH_VERSION
 DEVP2P=$TOOLS/devp2p
 WORK=$ROOT/.peers/discovery

@@ -10,12 +10,13 @@
 #
 # PEER is geth-1.17.5, geth-1.16.7, ethereumjs, or one of these with "@" and a name of your own for a
 # second instance, as in geth-1.17.5@empty; lodestar, a consensus client, can only be installed. PORT_BASE
-# (41300) moves the ports. With ENGINE_JWT naming a secret, ethereumjs takes a consensus client.
+# (21300) moves the ports. With ENGINE_JWT naming a secret, ethereumjs takes a consensus client.
 set -euo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 PEERS=${PEERS:-$(cd "$HERE/../.." && pwd)/.peers}
-PORT_BASE=${PORT_BASE:-41300}
+# below the ports that systems give to outgoing connections
+PORT_BASE=${PORT_BASE:-21300}
 READY_TIMEOUT_S=${READY_TIMEOUT_S:-180}
 
 fail() { echo "$*" >&2; exit 1; }

@@ -16,7 +16,8 @@ MOORLINE=${2:-$ROOT/target/release/moorline}
 PEERS_UNDER_TEST=${PEERS_UNDER_TEST:-geth-1.17.5 geth-1.16.7 ethereumjs}
 SYNC_TIMEOUT_S=${SYNC_TIMEOUT_S:-120}
 STAY_S=${STAY_S:-60}
-PORT_BASE=${PORT_BASE:-41300}
+# below the ports that systems give to outgoing connections
+PORT_BASE=${PORT_BASE:-21300}
 export PORT_BASE
 
 if [ ! -f "$DATA/geth-ethtest/chain.rlp" ]; then
