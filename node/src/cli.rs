@@ -90,10 +90,11 @@ pub(crate) struct KeepArgs {
     #[arg(
         long,
         env = "MOORLINE_RECEIPTS",
-        value_name = "BOOL",
+        value_name = "yes|no",
         num_args = 0..=1,
         require_equals = true,
-        default_missing_value = "true"
+        default_missing_value = "true",
+        value_parser = clap::builder::BoolishValueParser::new()
     )]
     pub(crate) receipts: Option<bool>,
 }

@@ -17,7 +17,9 @@ pub(crate) struct Summary {
     pub(crate) first: u64,
     /// Blocks held, from `first` to the head.
     pub(crate) blocks: u64,
-    /// Blocks whose receipts this run proved; none where the store keeps none.
+    /// Whether the store keeps receipts.
+    pub(crate) keeps_receipts: bool,
+    /// Blocks with transactions whose receipts this run proved.
     pub(crate) receipts: u64,
     /// Bodies and receipts that arrived although they were already here.
     pub(crate) refetched: u64,
@@ -69,6 +71,7 @@ impl Summary {
             head: Head { number: head.number, hash: head.hash },
             first,
             blocks: head.number.saturating_add(1).saturating_sub(first),
+            keeps_receipts: false,
             receipts: seen.progress.receipts,
             refetched: seen.progress.refetched,
             headers_per_s: per_second(seen.progress.headers),

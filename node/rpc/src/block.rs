@@ -24,9 +24,14 @@ pub type RpcBlock = alloy_rpc_types_eth::Block<RpcTransaction>;
 /// Why a block that is here cannot be shown.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum BlockError {
-    /// A transaction is of a type this build does not know, or its signature recovers to nobody.
+    /// A transaction is of a type this build does not know.
     #[error("transaction {0} cannot be decoded")]
     Transaction(usize),
+    /// A transaction's signature is nobody's, as in chains that were generated; none is checked before.
+    #[error(
+        "transaction {0} has no sender, since its signature is nobody's; ask without transactions in full"
+    )]
+    Sender(usize),
     /// A receipt is of a type this build does not know, or belongs to no transaction.
     #[error("receipt {0} cannot be decoded")]
     Receipt(usize),
@@ -36,9 +41,13 @@ pub enum BlockError {
 }
 
 impl BlockError {
-    /// Whose fault it was: the body was proved against its header, so this build is too old for it.
+    /// Whose fault it was: the body was proved against its header, so this build is too old for it, or
+    /// the chain has what an execution would not accept.
     pub const fn blame(&self) -> Blame {
-        Blame::Node
+        match self {
+            Self::Sender(_) => Blame::Chain,
+            Self::Transaction(_) | Self::Receipt(_) | Self::Ommers => Blame::Node,
+        }
     }
 }
 
@@ -88,11 +97,10 @@ pub(crate) fn recovered(
     index: usize,
     bytes: &Bytes,
 ) -> Result<Recovered<BlockTransaction>, BlockError> {
-    BlockTransaction::decode_2718_exact(bytes)
-        .ok()
-        // the first blocks of mainnet hold signatures that EIP-2 forbids since
-        .and_then(|tx| tx.try_into_recovered_unchecked().ok())
-        .ok_or(BlockError::Transaction(index))
+    let tx = BlockTransaction::decode_2718_exact(bytes);
+    let tx = tx.map_err(|_| BlockError::Transaction(index))?;
+    // the first blocks of mainnet hold signatures that EIP-2 forbids since
+    tx.try_into_recovered_unchecked().map_err(|_| BlockError::Sender(index))
 }
 
 fn ommer_hashes(block: &Block) -> Result<Vec<B256>, BlockError> {

@@ -69,7 +69,8 @@ impl LogSearch {
         })
     }
 
-    /// The heights to search, the tip's at most. Empty where the first is above the last.
+    /// The heights to search, the tip's at most: who asks for more is told, lest it go on as if those had
+    /// no logs. Empty where the first is above the last.
     async fn range(
         &self,
         from: BlockNumberOrTag,
@@ -87,7 +88,12 @@ impl LogSearch {
         let from = self.reader.height(from, &status).await?;
         let to = self.reader.height(to, &status).await?;
         expect_history(from, &status)?;
-        let to = to.min(status.tip.number);
+        if to > status.tip.number {
+            return Err(invalid_params(format_args!(
+                "block {to} is not here yet, the highest is {}",
+                status.tip.number
+            )));
+        }
         let blocks = to.saturating_sub(from).saturating_add(1);
         if from <= to && blocks > LOGS_BLOCKS_MAX {
             return Err(limit_exceeded(format_args!(

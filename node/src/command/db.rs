@@ -46,7 +46,14 @@ fn check(disk: &moorline_store::Disk, json: bool) -> Result<()> {
         terminal::print(&serde_json::to_string(&report)?)?;
     } else {
         let (blocks, records) = (report.blocks, report.pointers);
-        terminal::print(&format!("{blocks} blocks proved again, {records} records reached"))?;
+        let receipts = if disk.keeps_receipts() {
+            format!(", {} of them with transactions and their receipts", report.receipts)
+        } else {
+            String::new()
+        };
+        terminal::print(&format!(
+            "{blocks} blocks proved again{receipts}, {records} records reached"
+        ))?;
         for found in &report.faults {
             terminal::print(&format!("block {}: {}", found.block, found.fault))?;
         }

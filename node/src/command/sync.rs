@@ -49,8 +49,9 @@ pub(crate) async fn run(args: SyncArgs) -> Result<()> {
     let store = datadir.open(&settings.chain, &spec, settings.receipts)?;
     let floor = args.until.unwrap_or(1);
     if let Some(head) = held(&store, args.head, floor, &settings.datadir)? {
-        let summary =
+        let mut summary =
             Summary::new(&Observed::default(), head, floor, 0, Duration::ZERO, datadir.path());
+        summary.keeps_receipts = store.keeps_receipts();
         return tell(&summary, args.json);
     }
     let listen = settings.port_given.then(|| SocketAddr::new(settings.addr, settings.port));
@@ -90,6 +91,7 @@ pub(crate) async fn run(args: SyncArgs) -> Result<()> {
     let mut summary = Summary::new(&seen, head, first, peers, elapsed, datadir.path());
     summary.headers_elapsed_ms = seen.headers_proved_at.map(|at| millis(at, started));
     summary.trace = settings.trace.dir;
+    summary.keeps_receipts = store.keeps_receipts();
     tell(&summary, args.json)
 }
 
@@ -101,9 +103,9 @@ fn tell(summary: &Summary, json: bool) -> Result<()> {
     if json {
         return terminal::print(&serde_json::to_string(summary)?);
     }
-    let Summary { blocks, receipts, first, head, .. } = summary;
+    let Summary { blocks, keeps_receipts, first, head, .. } = summary;
     let seconds = summary.elapsed_ms as f64 / 1_000.0;
-    let with = if *receipts > 0 { " with their receipts" } else { "" };
+    let with = if *keeps_receipts { " with their receipts" } else { "" };
     terminal::print(&format!(
         "{blocks} blocks{with}, {first} to {}, proved against {} and on disk after {seconds:.1} s",
         head.number, head.hash,

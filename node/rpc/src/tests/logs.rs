@@ -96,9 +96,8 @@ async fn logs_are_found_by_address_topics_and_range() {
     rig.expect_places(json!({}), &[e]).await;
     rig.expect_places(json!({"fromBlock": "0x2", "toBlock": "0x3"}), &[c, d]).await;
     rig.expect_places(json!({"fromBlock": "0x3"}), &[c, d, e]).await;
-    rig.expect_places(json!({"fromBlock": "0x4", "toBlock": "0xffff"}), &[e]).await;
+    rig.expect_places(json!({"fromBlock": "0x4", "toBlock": "latest"}), &[e]).await;
     rig.expect_places(json!({"fromBlock": "0x5"}), &[]).await;
-    rig.expect_places(json!({"fromBlock": "0x5", "toBlock": "0xffffffffffffffff"}), &[]).await;
 }
 
 #[tokio::test]
@@ -194,6 +193,7 @@ async fn a_filter_that_asks_for_nothing_possible_is_named() {
     let rig = Rig::holding(holdings).await;
     for (filter, expected, reason) in [
         (json!({"fromBlock": "0x4", "toBlock": "0x3"}), -32602, "above toBlock"),
+        (json!({"fromBlock": "0x4", "toBlock": "0xffffffffffffffff"}), -32602, "not here yet"),
         (json!({"fromBlock": "0x2"}), 4444, "pruned history"),
         (json!({"fromBlock": "safe"}), -39001, "safe block not found"),
         (json!({"blockHash": hash}), -32602, "no block"),

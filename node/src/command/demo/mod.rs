@@ -384,6 +384,7 @@ impl Demo {
             summary.datadir = None;
         }
         summary.trace = trace;
+        summary.keeps_receipts = true;
         summary.survived = std::mem::take(&mut self.survived);
         Ok(summary)
     }
