@@ -239,9 +239,9 @@ async fn a_sync_that_is_killed_ten_times_loses_nothing_that_it_had_written() {
 async fn a_sync_that_is_killed_a_hundred_times_fetches_little_twice() {
     let torment = Torment {
         profile: option("PROFILE", Profile::Small),
-        blocks: option("BLOCKS", 100_000),
+        blocks: option("BLOCKS", 250_000),
         peers: option("PEERS", 4),
-        work: Duration::from_millis(option("WORK_MS", 100)),
+        work: Duration::from_millis(option("WORK_MS", 300)),
         kills: option("KILLS", 100),
         seed: option("SEED", 4),
     };
