@@ -40,7 +40,10 @@ pub use fetch::{
 };
 pub use id::{PeerId, RequestId, SessionId};
 pub use lifecycle::{ActorName, Lifecycle};
-pub use peer::{Conduct, PeerReport, PeerSummary, PeersReport};
+pub use peer::{
+    Conduct, DiscoveryEvent, PeerBan, PeerBookReport, PeerCommand, PeerCounts, PeerOrigin,
+    PeerPace, PeerReport, PeerSummary, PeersReport,
+};
 pub use session::{
     AnnouncedRange, CloseReason, Direction, DisconnectReason, NodeRecord, NodeRecordError,
     PeerInfo, SessionCommand, SessionEvent,

@@ -1,9 +1,9 @@
 //! Between the peer manager and the devp2p edge.
 
-use std::{fmt, net::SocketAddr, str::FromStr};
+use std::{borrow::Cow, fmt, net::SocketAddr, str::FromStr};
 
 use alloy_primitives::{B256, B512, BlockNumber, hex};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
 
 use crate::{Blame, FetchItems, FetchedItems, PeerId, RequestId, SessionId, Weigh};
@@ -15,6 +15,19 @@ pub struct NodeRecord {
     pub id: PeerId,
     /// Its TCP address.
     pub addr: SocketAddr,
+}
+
+impl Serialize for NodeRecord {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for NodeRecord {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(from)?;
+        text.parse().map_err(de::Error::custom)
+    }
 }
 
 /// Why a text is not an enode address.

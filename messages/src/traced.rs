@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 
 use crate::{
-    BlockNumHash, Conduct, DownloadOutcome, DownloadRequest, FetchCommand, FetchItems,
-    FetchOutcome, FetchRequest, FetchedItems, HashOrNumber, Lifecycle, PayloadBlocks, PeerReport,
-    PeersReport, ProgressReport, SessionCommand, SessionEvent, StoreBatch, StoreOutcome,
-    StoreQuery, StoreRequest, TraceBlocks, TraceKey, Traced, TreeEvent, TreeReport, TreeRequest,
+    BlockNumHash, Conduct, DiscoveryEvent, DownloadOutcome, DownloadRequest, FetchCommand,
+    FetchItems, FetchOutcome, FetchRequest, FetchedItems, HashOrNumber, Lifecycle, PayloadBlocks,
+    PeerBookReport, PeerCommand, PeerReport, PeersReport, ProgressReport, SessionCommand,
+    SessionEvent, StoreBatch, StoreOutcome, StoreQuery, StoreRequest, TraceBlocks, TraceKey,
+    Traced, TreeEvent, TreeReport, TreeRequest,
 };
 
 fn of_block(block: HashOrNumber) -> TraceBlocks {
@@ -237,6 +238,41 @@ impl Traced for PeerReport {
 impl Traced for PeersReport {
     fn label(&self) -> &'static str {
         "PeersReport"
+    }
+}
+
+impl Traced for PeerBookReport {
+    fn label(&self) -> &'static str {
+        "PeerBookReport"
+    }
+}
+
+impl Traced for DiscoveryEvent {
+    fn label(&self) -> &'static str {
+        "DiscoveryEvent::Found"
+    }
+
+    fn key(&self) -> TraceKey {
+        let Self::Found { node, .. } = self;
+        TraceKey::default().peer(node.id)
+    }
+}
+
+impl Traced for PeerCommand {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Add { .. } => "PeerCommand::Add",
+            Self::Remove { .. } => "PeerCommand::Remove",
+            Self::Trust { .. } => "PeerCommand::Trust",
+            Self::Distrust { .. } => "PeerCommand::Distrust",
+        }
+    }
+
+    fn key(&self) -> TraceKey {
+        TraceKey::default().peer(match self {
+            Self::Add { node } => node.id,
+            Self::Remove { peer } | Self::Trust { peer } | Self::Distrust { peer } => *peer,
+        })
     }
 }
 

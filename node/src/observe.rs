@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::Instant};
 use moorline_downloader::Budget;
 use moorline_kit::{GaveUp, Inbox, Limit, Port, Tracer};
 use moorline_messages::{
-    ActorName, CloseReason, Lane, Lifecycle, NodeRecord, PeersReport, ProgressReport, StoreError,
-    TreeReport,
+    ActorName, CloseReason, Lane, Lifecycle, NodeRecord, PeerBookReport, PeersReport,
+    ProgressReport, StoreError, TreeReport,
 };
 use moorline_rpc::{SyncDetail, SyncStatus};
 use tokio::{
@@ -30,6 +30,8 @@ pub struct Observed {
     pub headers_proved_at: Option<Instant>,
     /// Of the peer manager.
     pub peers: PeersReport,
+    /// What it wants to know again after the node's next start.
+    pub book: PeerBookReport,
     /// How far a sync has come and how fast, worked out of these a few times a second.
     pub pace: Pace,
     /// How often each actor was rebuilt since the node started; those that never were are left out.
@@ -81,6 +83,7 @@ pub(crate) struct Reporters {
     pub(crate) tree: Port<TreeReport>,
     pub(crate) progress: Port<ProgressReport>,
     pub(crate) peers: Port<PeersReport>,
+    pub(crate) book: Port<PeerBookReport>,
     pub(crate) lifecycle: Port<Lifecycle>,
     pub(crate) dial_failures: mpsc::Sender<(NodeRecord, CloseReason)>,
     pub(crate) sessions: watch::Sender<usize>,
@@ -103,6 +106,7 @@ struct Inboxes {
     tree: Inbox<TreeReport>,
     progress: Inbox<ProgressReport>,
     peers: Inbox<PeersReport>,
+    book: Inbox<PeerBookReport>,
     lifecycle: Inbox<Lifecycle>,
     dial_failures: mpsc::Receiver<(NodeRecord, CloseReason)>,
     gave_up: mpsc::UnboundedReceiver<GaveUp>,
@@ -116,6 +120,8 @@ pub(crate) fn start(tracer: &Tracer, budget: Budget) -> (Reporters, Watched) {
     let progress = progress.traced(tracer, Lane::Node);
     let (peers, peers_inbox) = Port::channel("peers reports", WAITING);
     let peers = peers.traced(tracer, Lane::Node);
+    let (book, book_inbox) = Port::channel("peer book", WAITING);
+    let book = book.traced(tracer, Lane::Node);
     let (lifecycle, lifecycle_inbox) = Port::channel("lifecycle", WAITING);
     let lifecycle = lifecycle.traced(tracer, Lane::Node);
     let (dial_failures, dial_failures_inbox) = mpsc::channel(WAITING.items);
@@ -127,13 +133,14 @@ pub(crate) fn start(tracer: &Tracer, budget: Budget) -> (Reporters, Watched) {
         tree: tree_inbox,
         progress: progress_inbox,
         peers: peers_inbox,
+        book: book_inbox,
         lifecycle: lifecycle_inbox,
         dial_failures: dial_failures_inbox,
         gave_up: gave_up_inbox,
     };
     tokio::spawn(gather(inboxes, all.clone(), sync, Meter::new(budget)));
     let reporters =
-        Reporters { tree, progress, peers, lifecycle, dial_failures, sessions, all, gave_up };
+        Reporters { tree, progress, peers, book, lifecycle, dial_failures, sessions, all, gave_up };
     (reporters, Watched { all: all_watch, sync: sync_watch, peers: sessions_watch })
 }
 
@@ -143,6 +150,7 @@ enum News {
     Lifecycle(Lifecycle),
     Tree(TreeReport),
     Peers(PeersReport),
+    Book(PeerBookReport),
     Progress(ProgressReport),
     DialFailure(Box<(NodeRecord, CloseReason)>),
 }
@@ -156,6 +164,7 @@ impl Inboxes {
             Some(report) = self.lifecycle.next() => Some(News::Lifecycle(report)),
             Some(report) = self.tree.next() => Some(News::Tree(report)),
             Some(report) = self.peers.next() => Some(News::Peers(report)),
+            Some(report) = self.book.next() => Some(News::Book(report)),
             Some(report) = self.progress.next() => Some(News::Progress(report)),
             Some(failure) = self.dial_failures.recv() => Some(News::DialFailure(Box::new(failure))),
             else => None,
@@ -220,6 +229,7 @@ fn note(seen: &mut Observed, news: News, totals: &mut Totals) {
         }
         News::Tree(report) => seen.tree = Some(report),
         News::Peers(report) => seen.peers = report,
+        News::Book(report) => seen.book = report,
         News::Progress(report) => {
             seen.time_headers(&report);
             seen.progress = totals.with(report);

@@ -10,7 +10,9 @@ use moorline_kit::{
     ArbiterStopped, Ask, AskError, Crash, Inbox, Limit, Port, RestartPolicy, Slot, Stop, Tracer,
     Watchers,
 };
-use moorline_messages::{ActorName, Lane, Lifecycle, SessionCommand, SessionEvent};
+use moorline_messages::{
+    ActorName, DiscoveryEvent, Lane, Lifecycle, PeerCommand, SessionCommand, SessionEvent,
+};
 use moorline_peer_manager::{PeerManagerActor, PeerManagerConfig};
 use moorline_rpc::StorePort;
 use moorline_store::{Backend, StoreActor, StoreConfig};
@@ -40,6 +42,10 @@ pub(crate) struct Wired {
     pub(crate) tree: TreePort,
     pub(crate) store: StorePort,
     pub(crate) session_events: Port<SessionEvent>,
+    /// Nodes that discovery found.
+    pub(crate) found: Port<DiscoveryEvent>,
+    /// What the operator orders while the node runs.
+    pub(crate) peer_commands: Port<PeerCommand>,
     pub(crate) crashers: Crashers,
     pub(crate) stops: Stops,
     /// The ports between the actors, for whoever measures how much waits in them.
@@ -144,6 +150,7 @@ pub(crate) fn wire(
         fetched: downloader.port("fetched", BLOCKS),
         sessions,
         peers: reporters.peers.clone(),
+        book: reporters.book.clone(),
     };
     let store_ports = moorline_store::Ports {
         tree: tree.port("store outcomes for the tree", BLOCKS),
@@ -177,6 +184,8 @@ pub(crate) fn wire(
         tree: tree.port("consensus client", BLOCKS).held_by(Lane::EngineApi),
         store: store.port("store queries", SMALL),
         session_events: peer_manager.port("session events", BLOCKS).held_by(Lane::Rlpx),
+        found: peer_manager.port("nodes found", SMALL).held_by(Lane::Rlpx),
+        peer_commands: peer_manager.port("peer commands", ORDERS).held_by(Lane::Rpc),
         crashers: Crashers([
             (ActorName::Tree, tree.port("orders", ORDERS)),
             (ActorName::Downloader, downloader.port("orders", ORDERS)),

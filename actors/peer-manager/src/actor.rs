@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use actix::{Actor, Context, Supervised};
 use moorline_kit::{Alarm, Cause, Outlet};
-use moorline_messages::{FetchOutcome, PeersReport, RequestId, SessionCommand};
+use moorline_messages::{FetchOutcome, PeerBookReport, PeersReport, RequestId, SessionCommand};
 
 use crate::{
     PeerManagerConfig, Ports,
@@ -26,6 +26,7 @@ pub struct PeerManagerActor {
     fetched: Outlet<FetchOutcome>,
     sessions: Outlet<SessionCommand>,
     peers: Outlet<PeersReport>,
+    book: Outlet<PeerBookReport>,
 }
 
 impl PeerManagerActor {
@@ -41,6 +42,7 @@ impl PeerManagerActor {
             fetched: Outlet::new(ports.fetched),
             sessions: Outlet::new(ports.sessions),
             peers: Outlet::new(ports.peers),
+            book: Outlet::new(ports.book),
         }
     }
 
@@ -64,14 +66,17 @@ impl PeerManagerActor {
                     cause.unwrap_or_else(Cause::here).scope(|| self.sessions.tell(command));
                 }
                 Effect::Peers(report) => self.peers.tell(report),
+                Effect::Book(book) => self.book.tell(book),
                 Effect::Note(note) => note.log(),
             }
         }
-        let retry = [self.fetched.retry_in(), self.sessions.retry_in(), self.peers.retry_in()]
-            .into_iter()
-            .flatten()
-            .min()
-            .and_then(moorline_kit::retry_at);
+        let retry = [
+            self.fetched.retry_in(),
+            self.sessions.retry_in(),
+            self.peers.retry_in(),
+            self.book.retry_in(),
+        ];
+        let retry = retry.into_iter().flatten().min().and_then(moorline_kit::retry_at);
         let wakeup = self.core.next_wakeup();
         self.alarm.set(ctx, [retry, wakeup].into_iter().flatten().min(), Self::ring);
     }
@@ -81,6 +86,7 @@ impl PeerManagerActor {
         self.fetched.flush();
         self.sessions.flush();
         self.peers.flush();
+        self.book.flush();
         self.step(Input::Wakeup, ctx);
     }
 }

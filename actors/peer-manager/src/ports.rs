@@ -1,7 +1,7 @@
 //! Whom the actor tells what.
 
 use moorline_kit::Port;
-use moorline_messages::{FetchOutcome, PeersReport, SessionCommand};
+use moorline_messages::{FetchOutcome, PeerBookReport, PeersReport, SessionCommand};
 
 /// The outward vocabulary.
 #[derive(Clone, Debug)]
@@ -12,4 +12,6 @@ pub struct Ports {
     pub sessions: Port<SessionCommand>,
     /// To whoever watches the peers.
     pub peers: Port<PeersReport>,
+    /// To whoever keeps what is to be known again after the next start.
+    pub book: Port<PeerBookReport>,
 }

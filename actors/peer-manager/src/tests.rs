@@ -26,8 +26,8 @@ use alloy_primitives::{B256, B512};
 use moorline_messages::{
     AnnouncedRange, BlockNumHash, Body, CloseReason, Conduct, Direction, DisconnectReason,
     FetchCommand, FetchError, FetchItems, FetchOutcome, FetchRequest, FetchedItems, HashOrNumber,
-    NodeRecord, PeerId, PeerInfo, PeerReport, PeersReport, Priority, Receipts, RequestId,
-    SealedHeader, SessionCommand, SessionEvent, SessionId,
+    NodeRecord, PeerBookReport, PeerId, PeerInfo, PeerReport, PeersReport, Priority, Receipts,
+    RequestId, SealedHeader, SessionCommand, SessionEvent, SessionId,
 };
 
 use crate::{
@@ -121,6 +121,7 @@ struct Rig {
     seen: VecDeque<Effect>,
     notes: Vec<Note>,
     reports: Vec<(Instant, PeersReport)>,
+    books: Vec<(Instant, PeerBookReport)>,
     trace: Vec<Effect>,
     peers: BTreeMap<SessionId, PeerId>,
     next_request: RequestId,
@@ -144,6 +145,7 @@ impl Rig {
             seen: VecDeque::new(),
             notes: Vec::new(),
             reports: Vec::new(),
+            books: Vec::new(),
             trace: Vec::new(),
             peers: BTreeMap::new(),
             next_request: RequestId(1),
@@ -168,6 +170,7 @@ impl Rig {
             match effect {
                 Effect::Note(note) => self.notes.push(note),
                 Effect::Peers(report) => self.reports.push((self.now, report)),
+                Effect::Book(book) => self.books.push((self.now, book)),
                 Effect::Outcome(_) | Effect::Command(_) => self.seen.push_back(effect),
             }
         }
@@ -275,17 +278,17 @@ impl Rig {
 
     /// What is out to this peer, as told to whoever watches.
     fn in_flight(&self, id: PeerId) -> u64 {
-        let peers = self.core.peers_report().peers;
+        let peers = self.core.peers_report(self.now).peers;
         peers.iter().find(|peer| peer.id == id).map_or(0, |peer| peer.in_flight)
     }
 
     fn faults(&self, id: PeerId) -> u64 {
-        let peers = self.core.peers_report().peers;
+        let peers = self.core.peers_report(self.now).peers;
         peers.iter().find(|peer| peer.id == id).map_or(0, |peer| peer.faults)
     }
 
     fn delay_ms(&self, id: PeerId) -> Option<u64> {
-        let peers = self.core.peers_report().peers;
+        let peers = self.core.peers_report(self.now).peers;
         peers.iter().find(|peer| peer.id == id).and_then(|peer| peer.delay_ms)
     }
 

@@ -9,7 +9,7 @@ use std::{
 use alloy_primitives::B512;
 use moorline_kit::{Inbox, Limit};
 use moorline_messages::{
-    BlockNumHash, Direction, PeerId, ProgressReport, StoreQuery, TreeReport, TreeTarget,
+    BlockNumHash, Direction, PeerId, PeerOrigin, ProgressReport, StoreQuery, TreeReport, TreeTarget,
 };
 use moorline_rlpx::UnfinishedReceipts;
 use tokio::{
@@ -153,13 +153,20 @@ fn peer(byte: u8, client: &str, delay_ms: Option<u64>) -> PeerSummary {
         client: client.to_owned(),
         addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 30_303)),
         direction: Direction::Outbound,
+        origin: PeerOrigin::Static,
+        connected_s: 60,
         eth_version: 69,
         range: None,
+        score_ms: None,
         delay_ms,
+        headers: None,
+        bodies: None,
+        receipts: None,
         faults: 2,
         in_flight: 3,
         served_items: 4,
         served_bytes: 5,
+        bytes_per_s: 6,
     }
 }
 

@@ -3,7 +3,8 @@
 use actix::{ActorContext, Context, Handler};
 use moorline_kit::{Ask, Cause, Crash, Envelope, Stop};
 use moorline_messages::{
-    ActorName, FetchCommand, FetchRequest, Lifecycle, PeerReport, SessionEvent,
+    ActorName, DiscoveryEvent, FetchCommand, FetchRequest, Lifecycle, PeerCommand, PeerReport,
+    SessionEvent,
 };
 
 use super::PeerManagerActor;
@@ -51,6 +52,22 @@ impl Handler<Envelope<SessionEvent>> for PeerManagerActor {
 
     fn handle(&mut self, event: Envelope<SessionEvent>, ctx: &mut Context<Self>) {
         event.handle(|event| self.step(Input::Session(event), ctx));
+    }
+}
+
+impl Handler<Envelope<DiscoveryEvent>> for PeerManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, event: Envelope<DiscoveryEvent>, ctx: &mut Context<Self>) {
+        event.handle(|event| self.step(Input::Discovery(event), ctx));
+    }
+}
+
+impl Handler<Envelope<PeerCommand>> for PeerManagerActor {
+    type Result = ();
+
+    fn handle(&mut self, command: Envelope<PeerCommand>, ctx: &mut Context<Self>) {
+        command.handle(|command| self.step(Input::Operator(command), ctx));
     }
 }
 

@@ -15,9 +15,10 @@ use std::{
 };
 
 use moorline_messages::{
-    ActorName, Blame, CloseReason, Conduct, Direction, DisconnectReason, FetchCommand, FetchError,
-    FetchItems, FetchOutcome, FetchRequest, FetchedItems, Lifecycle, NodeRecord, PeerId, PeerInfo,
-    PeerReport, PeersReport, Priority, RequestId, SessionCommand, SessionEvent, SessionId,
+    ActorName, Blame, CloseReason, Conduct, Direction, DisconnectReason, DiscoveryEvent,
+    FetchCommand, FetchError, FetchItems, FetchOutcome, FetchRequest, FetchedItems, Lifecycle,
+    NodeRecord, PeerBookReport, PeerCommand, PeerCounts, PeerId, PeerInfo, PeerReport, PeersReport,
+    Priority, RequestId, SessionCommand, SessionEvent, SessionId,
 };
 
 use ban::{BAN_TIME, Bans, STATIC_BAN_TIME};
@@ -55,6 +56,10 @@ pub(crate) enum Input {
     Report(PeerReport),
     /// The edge has news.
     Session(SessionEvent),
+    /// A node was found.
+    Discovery(DiscoveryEvent),
+    /// The operator orders something.
+    Operator(PeerCommand),
     /// A neighbour lost its memory.
     Lifecycle(Lifecycle),
     /// The moment that `next_wakeup` named has come.
@@ -72,6 +77,8 @@ pub(crate) enum Effect {
     Command(SessionCommand),
     /// To whoever watches.
     Peers(PeersReport),
+    /// To whoever keeps it for the next start.
+    Book(PeerBookReport),
     /// To the log.
     Note(Note),
 }
@@ -127,6 +134,7 @@ impl PeerManagerCore {
             Input::Lifecycle(Lifecycle::Restarted { actor: ActorName::Downloader, .. }) => {
                 self.forget_requests();
             }
+            Input::Discovery(_) | Input::Operator(_) => {}
             Input::Lifecycle(Lifecycle::Restarted { .. }) | Input::Wakeup => {}
             Input::Stop => return self.say_goodbye(now, effects),
         }
@@ -469,13 +477,20 @@ impl PeerManagerCore {
         if self.report_due && !early {
             self.report_due = false;
             self.reported_at = Some(now);
-            effects.push(Effect::Peers(self.peers_report()));
+            effects.push(Effect::Peers(self.peers_report(now)));
         }
     }
 
-    pub(crate) fn peers_report(&self) -> PeersReport {
+    pub(crate) fn peers_report(&self, now: Instant) -> PeersReport {
         let queued = u64::try_from(self.queue.len()).unwrap_or(u64::MAX);
-        PeersReport { peers: self.peers.summaries(), queued }
+        PeersReport {
+            peers: self.peers.summaries(now),
+            queued,
+            dialling: 0,
+            candidates: 0,
+            banned: 0,
+            counts: PeerCounts::default(),
+        }
     }
 
     fn say_goodbye(&mut self, now: Instant, effects: &mut Vec<Effect>) {

@@ -6,8 +6,8 @@ use std::{
 };
 
 use moorline_messages::{
-    AnnouncedRange, Conduct, FetchItems, FetchRequest, PeerId, PeerInfo, PeerSummary, Priority,
-    RequestId, SessionId,
+    AnnouncedRange, Conduct, FetchItems, FetchRequest, PeerId, PeerInfo, PeerOrigin, PeerSummary,
+    Priority, RequestId, SessionId,
 };
 
 use super::{
@@ -106,6 +106,7 @@ struct Late {
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
     pub(crate) info: PeerInfo,
+    since: Instant,
     in_flight: usize,
     items_out: u64,
     /// The count of all departures when it was last asked.
@@ -242,6 +243,7 @@ impl Peers {
         self.record(now, info.id);
         let peer = Peer {
             info,
+            since: now,
             in_flight: 0,
             items_out: 0,
             turn: 0,
@@ -488,7 +490,7 @@ impl Peers {
         self.sessions.values().flat_map(ends).flatten().min()
     }
 
-    pub(crate) fn summaries(&self) -> Vec<PeerSummary> {
+    pub(crate) fn summaries(&self, now: Instant) -> Vec<PeerSummary> {
         let summary = |(id, session): (&PeerId, &SessionId)| {
             let (peer, record) = (self.sessions.get(session)?, self.records.get(id)?);
             Some(PeerSummary {
@@ -496,13 +498,20 @@ impl Peers {
                 client: peer.info.client.clone(),
                 addr: peer.info.addr,
                 direction: peer.info.direction,
+                origin: PeerOrigin::Inbound,
+                connected_s: now.saturating_duration_since(peer.since).as_secs(),
                 eth_version: peer.info.eth_version,
                 range: peer.info.range,
+                score_ms: None,
                 delay_ms: record.meter.delay_ms(),
+                headers: None,
+                bodies: None,
+                receipts: None,
                 faults: record.faults,
                 in_flight: u64::try_from(peer.in_flight).unwrap_or(u64::MAX),
                 served_items: record.served_items,
                 served_bytes: record.served_bytes,
+                bytes_per_s: 0,
             })
         };
         self.by_id.iter().filter_map(summary).collect()

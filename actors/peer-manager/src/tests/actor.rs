@@ -41,7 +41,8 @@ fn stage(static_peers: Vec<NodeRecord>, sessions_items: usize) -> Stage {
         lifecycle,
         _gave_up,
     };
-    let ports = Ports { fetched: fetched_port, sessions: sessions_port, peers: peers_port };
+    let (book, _) = Port::channel("book", Limit::new(1, 1 << 20));
+    let ports = Ports { fetched: fetched_port, sessions: sessions_port, peers: peers_port, book };
     let config = PeerManagerConfig { static_peers, ..PeerManagerConfig::default() };
     let watchers = Watchers { neighbours: vec![neighbour], gave_up };
     let build = move || PeerManagerActor::new(config, ports);

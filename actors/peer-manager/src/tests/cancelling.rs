@@ -7,7 +7,7 @@ fn a_queued_request_that_is_cancelled_is_never_asked() {
     let mut rig = Rig::new();
     let [gone, kept] = [rig.fetch(bodies(1..=1)), rig.fetch(bodies(2..=2))];
     rig.cancel(&[gone]);
-    assert_eq!(rig.core.peers_report().queued, 1);
+    assert_eq!(rig.core.peers_report(rig.now).queued, 1);
     rig.peer_connects(ANNA);
     assert_eq!(rig.expect_asked(ANNA).id, kept);
     rig.passes(4_000);
@@ -27,7 +27,7 @@ fn a_request_that_is_out_and_cancelled_frees_its_slot_and_its_answer_only_teache
     rig.answers_after(70, &asked[0], 1);
     rig.expect_silence();
     assert_eq!((rig.delay_ms(ANNA), rig.in_flight(ANNA)), (Some(70), 4));
-    assert_eq!(rig.core.peers_report().peers[0].served_items, 1);
+    assert_eq!(rig.core.peers_report(rig.now).peers[0].served_items, 1);
     rig.answers_after(10, &fifth, 1);
     rig.expect_answer(fifth.id, ANNA);
 }

@@ -79,8 +79,12 @@ fn a_second_session_of_one_peer_is_ended_and_the_first_goes_on() {
 
 #[test]
 fn others_may_open_sessions_as_long_as_slots_are_free() {
-    let config =
-        PeerManagerConfig { static_peers: vec![node(peer(9))], peers_max: 3, inbound_max: 2 };
+    let config = PeerManagerConfig {
+        static_peers: vec![node(peer(9))],
+        peers_max: 3,
+        inbound_max: 2,
+        ..PeerManagerConfig::default()
+    };
     let mut rig = Rig::with(config, 0);
     rig.expect_dial(peer(9));
     rig.peer_opens(info(ANNA, Direction::Inbound));

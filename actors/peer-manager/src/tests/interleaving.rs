@@ -160,7 +160,7 @@ fn the_first_useful_answer_is_the_one_outcome() {
         let run = Run::of(seed);
         assert_eq!(run.owed, [], "seed {seed}");
         assert_eq!(run.outcomes.len(), run.all, "seed {seed}");
-        let peers = run.rig.core.peers_report().peers;
+        let peers = run.rig.core.peers_report(run.rig.now).peers;
         assert!(peers.iter().all(|peer| peer.in_flight == 0), "seed {seed}: {peers:?}");
         hedged += run.asked_of.values().filter(|asked_of| asked_of.len() == 2).count();
     }

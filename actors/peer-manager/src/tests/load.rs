@@ -169,7 +169,7 @@ impl World {
 
     #[track_caller]
     fn expect_no_idle_peer(&self) {
-        let report = self.rig.core.peers_report();
+        let report = self.rig.core.peers_report(self.rig.now);
         let idle = report.peers.iter().find(|peer| peer.in_flight < 4);
         let held = self.tip.len() as u64;
         assert!(report.queued <= held || idle.is_none(), "{idle:?} while {} wait", report.queued);
@@ -212,7 +212,7 @@ fn all_peers_work_from_the_first_round_on() {
         for at in 0..wanted {
             world.rig.fetch(some_bodies(at));
         }
-        let report = world.rig.core.peers_report();
+        let report = world.rig.core.peers_report(world.rig.now);
         let each = (wanted / 8).min(4);
         assert!(report.peers.iter().all(|peer| peer.in_flight == each), "{:?}", report.peers);
     }

@@ -79,7 +79,7 @@ impl Run {
         }
         run.rig.passes(BUDGET_MAX_MS);
         run.look();
-        let peers = run.rig.core.peers_report();
+        let peers = run.rig.core.peers_report(run.rig.now);
         assert!(peers.queued == 0 && peers.peers.iter().all(|peer| peer.in_flight == 0));
         assert_eq!(run.out, BTreeMap::new(), "everything has come to its end");
         run
@@ -149,7 +149,7 @@ impl Run {
                 _ => {}
             }
         }
-        let peers = self.rig.core.peers_report().peers;
+        let peers = self.rig.core.peers_report(self.rig.now).peers;
         let max = IN_FLIGHT_REQUESTS_MAX as u64;
         assert!(peers.iter().all(|peer| peer.in_flight <= max), "{peers:?}");
     }
