@@ -3,6 +3,7 @@
 
 mod actor;
 mod core;
+mod damage;
 mod disk;
 mod durable;
 mod kill;

@@ -1,0 +1,60 @@
+// node follow.mjs SOURCE_RPC FIRST LAST EVERY_MS CLIENT=ENGINE_URL=SECRET_FILE...
+//
+// Plays the consensus client of several execution clients: names them one head after another, as SOURCE_RPC knows
+// them, each at its time whether or not the last one was taken. PAYLOADS may name geth's newpayload.json: clients
+// whose name begins with ethereumjs are told the payload before they are told the head.
+import { createHmac } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+const TIMEOUT_MS = 30_000
+
+function token(secretFile) {
+  const secret = Buffer.from(readFileSync(secretFile, 'utf8').trim().replace(/^0x/, ''), 'hex')
+  const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url')
+  const signed = `${part({ alg: 'HS256', typ: 'JWT' })}.${part({ iat: Math.floor(Date.now() / 1000) })}`
+  return `${signed}.${createHmac('sha256', secret).update(signed).digest('base64url')}`
+}
+
+async function call(url, method, params, secretFile) {
+  if (new URL(url).hostname !== '127.0.0.1') throw new Error(`${url} is not on this machine`)
+  const headers = { 'content-type': 'application/json' }
+  if (secretFile) headers.authorization = `Bearer ${token(secretFile)}`
+  const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method, params })
+  const response = await fetch(url, { method: 'POST', headers, body, signal: AbortSignal.timeout(TIMEOUT_MS) })
+  const { result, error } = await response.json()
+  if (error) throw new Error(`${method}: ${error.code} ${error.message}`)
+  return result
+}
+
+const [source, first, last, everyMs, ...clients] = process.argv.slice(2)
+const driven = clients.map((text) => text.split('='))
+const payloads = new Map()
+if (process.env.PAYLOADS) {
+  for (const { method, params } of JSON.parse(readFileSync(process.env.PAYLOADS, 'utf8'))) {
+    payloads.set(Number(params[0].blockNumber), { method, params })
+  }
+}
+
+const busy = new Map()
+async function name([client, url, secret], number, hash) {
+  if (busy.get(client)) return
+  busy.set(client, true)
+  try {
+    const payload = client.startsWith('ethereumjs') && payloads.get(number)
+    if (payload) await call(url, payload.method, payload.params, secret)
+    const state = { headBlockHash: hash, safeBlockHash: hash, finalizedBlockHash: '0x'.padEnd(66, '0') }
+    const { payloadStatus } = await call(url, 'engine_forkchoiceUpdatedV3', [state, null], secret)
+    console.log(client, number, payloadStatus.status)
+  } catch (error) {
+    console.log(client, number, error.message)
+  } finally {
+    busy.set(client, false)
+  }
+}
+
+for (let number = Number(first); number <= Number(last); number++) {
+  const { hash } = await call(source, 'eth_getBlockByNumber', [`0x${number.toString(16)}`, false])
+  for (const client of driven) void name(client, number, hash)
+  await sleep(Number(everyMs))
+}
