@@ -11,6 +11,8 @@ struct Stage {
     fetch: Port<FetchRequest>,
     command: Port<FetchCommand>,
     events: Port<SessionEvent>,
+    reports: Port<PeerReport>,
+    orders: Port<PeerCommand>,
     stop: Port<Ask<Stop, ()>>,
     crash: Port<Crash>,
     fetched: Probe<FetchOutcome>,
@@ -33,6 +35,8 @@ fn stage(static_peers: Vec<NodeRecord>, sessions_items: usize) -> Stage {
         fetch: slot.port("fetch", limit),
         command: slot.port("command", limit),
         events: slot.port("session-events", limit),
+        reports: slot.port("reports", limit),
+        orders: slot.port("orders", limit),
         stop: slot.port("stop", limit),
         crash: slot.port("crash", limit),
         fetched,
@@ -203,6 +207,30 @@ fn a_crash_costs_the_memory_and_the_sessions_are_learnt_again() {
         stage.sessions.expect_silence().await;
         stage.events.tell(opened(1, ANNA)).unwrap();
         assert_eq!(stage.sessions.expect_message().await, asked(1, 8));
+    });
+}
+
+#[test]
+fn neither_bans_nor_what_the_operator_ordered_are_lost_by_a_crash() {
+    paused(async {
+        let mut stage = stage(Vec::new(), 100);
+        assert_eq!(stage.sessions.expect_message().await, SessionCommand::Introduce);
+        stage.events.tell(opened(1, ANNA)).unwrap();
+        let lied = PeerReport { peer: ANNA, request: RequestId(1), conduct: Conduct::BrokenLink };
+        stage.reports.tell(lied).unwrap();
+        let reason = DisconnectReason::ProtocolBreach;
+        let ended = SessionCommand::Disconnect { session: SessionId(1), reason };
+        assert_eq!(stage.sessions.expect_message().await, ended);
+        stage.orders.tell(PeerCommand::Add { node: node(BERT) }).unwrap();
+        let dial = SessionCommand::Dial { node: node(BERT) };
+        assert_eq!(stage.sessions.expect_message().await, dial);
+        stage.crash.tell(Crash).unwrap();
+        assert_eq!(stage.sessions.expect_message().await, SessionCommand::Introduce);
+        stage.events.tell(opened(2, ANNA)).unwrap();
+        let reason = DisconnectReason::UselessPeer;
+        let refused = SessionCommand::Disconnect { session: SessionId(2), reason };
+        assert_eq!(stage.sessions.expect_message().await, refused);
+        assert_eq!(stage.sessions.expect_message().await, dial);
     });
 }
 
