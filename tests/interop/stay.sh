@@ -92,7 +92,7 @@ session_s() {
       let text = ""; process.stdin.on("data", (part) => (text += part)).on("end", () => {
         const id = process.env.ENODE.slice("enode://".length).split("@")[0]
         const peer = JSON.parse(text).find((peer) => peer.enode.includes(id))
-        if (peer) console.log(peer.moorline.connectedS)
+        if (peer) console.log(peer.moorline.connectedSeconds)
       })'
 }
 
