@@ -381,16 +381,6 @@ async fn tip_time(store: &StorePort, number: u64) -> Result<Option<(u64, u64)>, 
     }
 }
 
-async fn stored_range(store: &StorePort) -> Result<AnnouncedRange, NodeError> {
-    match store.ask(StoreQuery::Status).await?? {
-        StoreAnswer::Status(status) => Ok(AnnouncedRange {
-            earliest: status.earliest.min(status.tip.number),
-            latest: status.tip.number,
-            latest_hash: status.tip.hash,
-        }),
-        _ => Ok(AnnouncedRange::default()),
-    }
-}
 
 /// Tells the sessions what can be served, whenever the tip has moved.
 async fn announce(mut watched: Watched, store: StorePort, commands: mpsc::Sender<SessionCommand>) {

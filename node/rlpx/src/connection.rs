@@ -37,6 +37,8 @@ pub struct LocalStatus {
     pub total_difficulty: U256,
     /// What the node serves.
     pub range: AnnouncedRange,
+    /// For eth/68: the hash of the highest block that is here.
+    pub head: B256,
 }
 
 impl LocalStatus {
@@ -47,7 +49,7 @@ impl LocalStatus {
         } else {
             StatusChain::Head {
                 total_difficulty: self.total_difficulty,
-                head: self.range.latest_hash,
+                head: self.head,
             }
         };
         Status {
