@@ -24,7 +24,7 @@ pub struct DiscoveryConfig {
     pub node_key: [u8; 32],
     /// The UDP address of discv4 and discv5. Port 0 takes any that is free.
     pub listen_addr: SocketAddr,
-    /// The TCP port that the record names.
+    /// The TCP port that the record names. Where it is 0 the record names none, and nobody dials us.
     pub tcp_port: u16,
     /// The address that the record names. Without one it is that of `listen_addr`, if it is a
     /// particular one, or else the one that discv5 hears from others.
@@ -225,7 +225,7 @@ pub enum DiscoveryError {
     #[error("the node's own record cannot be signed")]
     Record,
     /// The address cannot be listened on.
-    #[error("cannot listen for discovery on {addr}: {source}")]
+    #[error("cannot listen for discovery on {addr}: {source}; choose another --discovery.port")]
     Listen {
         /// The address.
         addr: SocketAddr,

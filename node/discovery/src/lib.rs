@@ -30,6 +30,6 @@ mod v5;
 pub use bootnodes::{preset_bootnodes, preset_dns_tree};
 pub use config::{Bootnode, BootnodeError, Bounds, DiscoveryConfig, DiscoveryError, Mechanisms};
 pub use counters::{DiscoveryCounters, DropReason};
-pub use discovery::{Discovery, DiscoveryHandle};
+pub use discovery::{Discovery, DiscoveryHandle, DiscoveryView};
 pub use dns::{ResolveError, SystemResolver, TxtResolver};
 pub use gate::{Candidate, Refusal, Via};
