@@ -27,6 +27,7 @@ mod lifecycle;
 mod peer;
 mod session;
 mod store;
+mod subnet;
 mod trace;
 mod traced;
 mod tree;
@@ -52,6 +53,7 @@ pub use store::{
     FoundBlock, PayloadBlocks, Span, StoreAnswer, StoreBatch, StoreError, StoreOutcome, StoreQuery,
     StoreRequest, StoreStatus, StoredBlock, StoredState,
 };
+pub use subnet::{Subnet, is_local};
 pub use trace::{
     Lane, RefusedBecause, TraceBlocks, TraceEvent, TraceId, TraceKey, TracePort, TraceRecord,
     Traced,

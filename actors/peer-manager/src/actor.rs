@@ -2,11 +2,13 @@
 
 mod handlers;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use actix::{Actor, Context, Supervised};
 use moorline_kit::{Alarm, Cause, Outlet};
-use moorline_messages::{FetchOutcome, PeerBookReport, PeersReport, RequestId, SessionCommand};
+use moorline_messages::{
+    FetchOutcome, PeerBan, PeerBookReport, PeersReport, RequestId, SessionCommand,
+};
 
 use crate::{
     PeerManagerConfig, Ports,
@@ -27,6 +29,8 @@ pub struct PeerManagerActor {
     sessions: Outlet<SessionCommand>,
     peers: Outlet<PeersReport>,
     book: Outlet<PeerBookReport>,
+    /// What was last told to be known again, and when: bans outlive a panic.
+    remembered: Option<(Instant, PeerBookReport)>,
 }
 
 impl PeerManagerActor {
@@ -43,6 +47,7 @@ impl PeerManagerActor {
             sessions: Outlet::new(ports.sessions),
             peers: Outlet::new(ports.peers),
             book: Outlet::new(ports.book),
+            remembered: None,
         }
     }
 
@@ -66,7 +71,10 @@ impl PeerManagerActor {
                     cause.unwrap_or_else(Cause::here).scope(|| self.sessions.tell(command));
                 }
                 Effect::Peers(report) => self.peers.tell(report),
-                Effect::Book(book) => self.book.tell(book),
+                Effect::Book(book) => {
+                    self.remembered = Some((now, book.clone()));
+                    self.book.tell(book);
+                }
                 Effect::Note(note) => note.log(),
             }
         }
@@ -102,6 +110,14 @@ impl Actor for PeerManagerActor {
 impl Supervised for PeerManagerActor {
     fn restarting(&mut self, _: &mut Context<Self>) {
         self.incarnation = self.incarnation.saturating_add(1);
+        if let Some((told_at, book)) = self.remembered.take() {
+            let since = moorline_kit::now().saturating_duration_since(told_at).as_millis();
+            let since_ms = u64::try_from(since).unwrap_or(u64::MAX);
+            let left =
+                |ban: PeerBan| PeerBan { left_ms: ban.left_ms.saturating_sub(since_ms), ..ban };
+            self.config.book =
+                PeerBookReport { good: book.good, bans: book.bans.into_iter().map(left).collect() };
+        }
         self.core = PeerManagerCore::new(self.config.clone(), self.incarnation);
         self.effects.clear();
         self.asked.clear();

@@ -2,7 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use moorline_messages::{NodeRecord, PeerBookReport, PeerId};
+use moorline_messages::{NodeRecord, PeerBookReport, PeerCommand, PeerId};
+
+/// Most static peers that orders may add up to.
+pub(crate) const STATIC_PEERS_MAX: usize = 1_024;
+/// Most trusted peers that orders may add up to.
+const TRUSTED_PEERS_MAX: usize = 1_024;
 
 /// Configuration of a [`PeerManagerActor`](crate::PeerManagerActor).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +23,29 @@ pub struct PeerManagerConfig {
     pub inbound_max: usize,
     /// What an earlier peer manager wanted to know again.
     pub book: PeerBookReport,
+}
+
+impl PeerManagerConfig {
+    /// What the operator decides now.
+    pub(crate) fn apply(&mut self, command: PeerCommand) {
+        match command {
+            PeerCommand::Add { node } => {
+                self.static_peers.retain(|known| known.id != node.id);
+                if self.static_peers.len() < STATIC_PEERS_MAX {
+                    self.static_peers.push(node);
+                }
+            }
+            PeerCommand::Remove { peer } => self.static_peers.retain(|known| known.id != peer),
+            PeerCommand::Trust { peer } => {
+                if self.trusted_peers.len() < TRUSTED_PEERS_MAX {
+                    self.trusted_peers.insert(peer);
+                }
+            }
+            PeerCommand::Distrust { peer } => {
+                self.trusted_peers.remove(&peer);
+            }
+        }
+    }
 }
 
 impl Default for PeerManagerConfig {

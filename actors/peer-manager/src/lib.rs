@@ -2,10 +2,12 @@
 //!
 //! It knows who is connected, how fast each of them is and what each has, and gives the downloader's
 //! requests to them. It holds the clock of every request, ends sessions with peers that lie or fall
-//! silent, and keeps dialling the peers that the operator named.
+//! silent, and keeps dialling: the peers that the operator named for ever, those that discovery found as long
+//! as there is room.
 //!
 //! In: `FetchRequest`, `FetchCommand` and `PeerReport` from the downloader, `SessionEvent` from the devp2p edge,
-//! `Lifecycle` from the supervisor. Out: [`Ports`].
+//! `DiscoveryEvent` from discovery, `PeerCommand` from the operator, `Lifecycle` from the supervisor. Out:
+//! [`Ports`].
 //!
 //! Invariants:
 //! - Cancelling makes nobody's turn come, and holds for a request that comes only afterwards.
@@ -31,11 +33,17 @@
 //!   sooner than any free one, and no longer than that peer usually takes.
 //! - Timeouts of what was out together are one step towards the end of the session.
 //! - A slow, partial or pruned peer is asked later, never banned. A peer that provably lied is
-//!   disconnected at once and banned for ten minutes, one that the operator named for 15 seconds.
-//! - There is one session per peer: the newer of two is ended.
+//!   disconnected at once and banned, with its address unless that is local: ten minutes the first time, twice as
+//!   long each further time, a day at most. One that the operator named is banned for 15 seconds.
+//! - There is one session per peer: the newer of two is ended. No more than two sessions are with one address and
+//!   four with one /24 or /48, those of local networks and of peers that the operator named excepted.
+//! - Nodes that were found are dialled as long as slots are free that peers may not open themselves: ten a second
+//!   at most, sixteen at once, what served before the last start first, what failed later and later.
+//! - Where all slots are taken and others wait, a peer that was asked and gave nothing in two minutes makes room.
 //!
-//! A restart loses what was measured, bans, and the requests at hand. The sessions stand, and introduce
-//! themselves again; the downloader asks again; answers to what was asked before are ignored.
+//! A restart loses what was measured, who was found, and the requests at hand; not bans, good peers, and what the
+//! operator ordered. The sessions stand, and introduce themselves again; the downloader asks again; answers to
+//! what was asked before are ignored.
 
 mod actor;
 mod config;

@@ -7,6 +7,7 @@ mod choosing;
 mod clock;
 mod conduct;
 mod dialling;
+mod finding;
 mod hedging;
 mod interleaving;
 mod load;
@@ -26,8 +27,8 @@ use alloy_primitives::{B256, B512};
 use moorline_messages::{
     AnnouncedRange, BlockNumHash, Body, CloseReason, Conduct, Direction, DisconnectReason,
     FetchCommand, FetchError, FetchItems, FetchOutcome, FetchRequest, FetchedItems, HashOrNumber,
-    NodeRecord, PeerBookReport, PeerId, PeerInfo, PeerReport, PeersReport, Priority, Receipts,
-    RequestId, SealedHeader, SessionCommand, SessionEvent, SessionId,
+    NodeRecord, PeerBookReport, PeerCommand, PeerId, PeerInfo, PeerReport, PeersReport, Priority,
+    Receipts, RequestId, SealedHeader, SessionCommand, SessionEvent, SessionId,
 };
 
 use crate::{

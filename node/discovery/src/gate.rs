@@ -7,14 +7,14 @@ use std::{
 };
 
 use alloy_eip2124::ForkFilter;
-use moorline_messages::{NodeRecord, PeerId};
+use moorline_messages::{NodeRecord, PeerId, Subnet, is_local};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
     Bounds,
     counters::{SharedCounters, bump},
     limits::Allowance,
-    net::{Subnet, is_local, is_loopback, is_usable, may_relay},
+    net::{is_loopback, is_usable, may_relay},
     record::SignedRecord,
 };
 

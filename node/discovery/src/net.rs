@@ -1,28 +1,8 @@
-//! Addresses: which may be used, which may be passed on to whom, and which are one neighbourhood.
+//! Addresses: which may be used, and which may be passed on to whom.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Addresses that are counted together: a /24 of IPv4, a /48 of IPv6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Subnet {
-    V4([u8; 3]),
-    V6([u16; 3]),
-}
-
-impl Subnet {
-    pub(crate) fn of(ip: IpAddr) -> Self {
-        match ip.to_canonical() {
-            IpAddr::V4(ip) => {
-                let [a, b, c, _] = ip.octets();
-                Self::V4([a, b, c])
-            }
-            IpAddr::V6(ip) => {
-                let [a, b, c, ..] = ip.segments();
-                Self::V6([a, b, c])
-            }
-        }
-    }
-}
+use moorline_messages::is_local;
 
 /// What one sender is taken to be when packets are counted: an IPv4 address, or a /64 of IPv6,
 /// which costs as much.
@@ -39,14 +19,6 @@ pub(crate) fn sender_of(ip: IpAddr) -> IpAddr {
 /// Loopback.
 pub(crate) fn is_loopback(ip: IpAddr) -> bool {
     ip.to_canonical().is_loopback()
-}
-
-/// An address of this machine or of its local network.
-pub(crate) fn is_local(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
-    }
 }
 
 /// Whether a packet can be sent there at all.
@@ -76,15 +48,6 @@ mod tests {
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
-    }
-
-    #[test]
-    fn neighbourhoods_are_24_and_48_bits_wide() {
-        assert_eq!(Subnet::of(ip("1.2.3.4")), Subnet::of(ip("1.2.3.250")));
-        assert_eq!(Subnet::of(ip("1.2.3.4")), Subnet::of(ip("::ffff:1.2.3.9")));
-        assert_ne!(Subnet::of(ip("1.2.3.4")), Subnet::of(ip("1.2.4.4")));
-        assert_eq!(Subnet::of(ip("2001:db8:1:2::1")), Subnet::of(ip("2001:db8:1:ffff::1")));
-        assert_ne!(Subnet::of(ip("2001:db8:1::1")), Subnet::of(ip("2001:db8:2::1")));
     }
 
     #[test]

@@ -67,7 +67,11 @@ impl Handler<Envelope<PeerCommand>> for PeerManagerActor {
     type Result = ();
 
     fn handle(&mut self, command: Envelope<PeerCommand>, ctx: &mut Context<Self>) {
-        command.handle(|command| self.step(Input::Operator(command), ctx));
+        command.handle(|command| {
+            // a panic must not undo what the operator ordered
+            self.config.apply(command);
+            self.step(Input::Operator(command), ctx);
+        });
     }
 }
 

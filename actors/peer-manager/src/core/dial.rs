@@ -8,6 +8,7 @@ use std::{
 use moorline_messages::{NodeRecord, PeerId};
 
 use super::after;
+use crate::config::STATIC_PEERS_MAX;
 
 /// Wait after the first failure; doubled for each further one.
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
@@ -64,6 +65,34 @@ impl Dials {
         let state = State::Waiting { until: first_at };
         let target = |node: &NodeRecord| Target { node: *node, state, failures: 0, warned: false };
         Self { targets: nodes.iter().map(|node| (node.id, target(node))).collect() }
+    }
+
+    /// Whether the operator wants it dialled.
+    pub(crate) fn names(&self, peer: PeerId) -> bool {
+        self.targets.contains_key(&peer)
+    }
+
+    /// One more, or one at another address, dialled at once unless it is connected.
+    pub(crate) fn add(&mut self, node: NodeRecord, now: Instant, is_connected: bool) {
+        if self.targets.len() >= STATIC_PEERS_MAX && !self.names(node.id) {
+            return;
+        }
+        let state = match is_connected {
+            true => State::Connected { since: now },
+            false => State::Waiting { until: now },
+        };
+        self.targets.insert(node.id, Target { node, state, failures: 0, warned: false });
+    }
+
+    /// Not dialled any more.
+    pub(crate) fn remove(&mut self, peer: PeerId) {
+        self.targets.remove(&peer);
+    }
+
+    /// How many dials are under way.
+    pub(crate) fn dialling(&self) -> usize {
+        let dialling = |it: &&Target| matches!(it.state, State::Dialling { .. });
+        self.targets.values().filter(dialling).count()
     }
 
     /// Whom to dial now.

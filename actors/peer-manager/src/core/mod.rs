@@ -4,25 +4,26 @@ mod ban;
 mod dial;
 mod early;
 mod flight;
+mod neighbours;
 mod note;
 mod peers;
+mod pool;
 mod queue;
 mod score;
+mod sessions;
+mod telling;
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use moorline_messages::{
-    ActorName, Blame, CloseReason, Conduct, Direction, DisconnectReason, DiscoveryEvent,
-    FetchCommand, FetchError, FetchItems, FetchOutcome, FetchRequest, FetchedItems, Lifecycle,
-    NodeRecord, PeerBookReport, PeerCommand, PeerCounts, PeerId, PeerInfo, PeerReport, PeersReport,
-    Priority, RequestId, SessionCommand, SessionEvent, SessionId,
+    ActorName, Blame, Conduct, DisconnectReason, DiscoveryEvent, FetchCommand, FetchError,
+    FetchItems, FetchOutcome, FetchRequest, FetchedItems, Lifecycle, PeerBookReport, PeerCommand,
+    PeerId, PeerOrigin, PeerReport, PeersReport, Priority, RequestId, SessionCommand, SessionEvent,
+    SessionId,
 };
 
-use ban::{BAN_TIME, Bans, STATIC_BAN_TIME};
-use dial::{BACKOFF_MAX, Dials};
+use ban::Bans;
+use dial::Dials;
 #[cfg(test)]
 pub(crate) use early::CANCELLED_EARLY_MAX;
 use early::CancelledEarly;
@@ -31,14 +32,14 @@ pub(crate) use note::Note;
 #[cfg(test)]
 pub(crate) use peers::{ASIDE_REQUESTS_MAX, IN_FLIGHT_REQUESTS_MAX, UNANSWERED_REQUESTS_MAX};
 use peers::{Choice, Peers};
+use pool::{CANDIDATES_MAX, Pool};
 use queue::{Place, Queue};
 #[cfg(test)]
 pub(crate) use score::Kind;
+use telling::Telling;
 
 use crate::PeerManagerConfig;
 
-/// Shortest time between two reports on the peers.
-const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// After a restart, how long sessions that still stand have to introduce themselves before those
 /// that the operator named are dialled.
 const INTRODUCTION_WAIT: Duration = Duration::from_secs(1);
@@ -93,23 +94,23 @@ fn after(at: Instant, wait: Duration) -> Instant {
 pub(crate) struct PeerManagerCore {
     config: PeerManagerConfig,
     incarnation: u32,
-    named: BTreeSet<PeerId>,
     peers: Peers,
     queue: Queue,
     flights: Flights,
     early: CancelledEarly,
     dials: Dials,
+    pool: Pool,
     bans: Bans,
     /// When to see whether a held request should go to somebody else.
     look_again_at: Option<Instant>,
-    report_due: bool,
-    reported_at: Option<Instant>,
+    /// When a useless peer last had to make room.
+    replaced_at: Option<Instant>,
+    telling: Telling,
 }
 
 impl PeerManagerCore {
     pub(crate) fn new(config: PeerManagerConfig, incarnation: u32) -> Self {
         Self {
-            named: config.static_peers.iter().map(|node| node.id).collect(),
             config,
             incarnation,
             peers: Peers::default(),
@@ -117,10 +118,11 @@ impl PeerManagerCore {
             flights: Flights::default(),
             early: CancelledEarly::default(),
             dials: Dials::default(),
+            pool: Pool::default(),
             bans: Bans::default(),
             look_again_at: None,
-            report_due: false,
-            reported_at: None,
+            replaced_at: None,
+            telling: Telling::default(),
         }
     }
 
@@ -134,31 +136,29 @@ impl PeerManagerCore {
             Input::Lifecycle(Lifecycle::Restarted { actor: ActorName::Downloader, .. }) => {
                 self.forget_requests();
             }
-            Input::Discovery(_) | Input::Operator(_) => {}
+            Input::Discovery(DiscoveryEvent::Found { node, origin }) => {
+                self.found(now, node, origin);
+            }
+            Input::Operator(command) => self.obey(now, command, effects),
             Input::Lifecycle(Lifecycle::Restarted { .. }) | Input::Wakeup => {}
             Input::Stop => return self.say_goodbye(now, effects),
         }
         self.expire(now, effects);
         self.dispatch(now, effects);
-        effects.extend(
-            self.dials
-                .due(now)
-                .into_iter()
-                .map(|node| Effect::Command(SessionCommand::Dial { node })),
-        );
-        self.tell_peers(now, effects);
+        self.dial(now, effects);
+        self.tell(now, effects);
     }
 
     /// When the core wants to be woken, and why.
     pub(crate) fn next_wakeup(&self) -> Option<(Instant, &'static str)> {
-        let report = self.reported_at.filter(|_| self.report_due);
         [
             (self.queue.next_wakeup(), "a request waits"),
             (self.flights.next_wakeup(), "an answer is due"),
             (self.look_again_at, "a request is held for a busy peer"),
             (self.peers.next_wakeup(), "a peer is silent"),
             (self.dials.next_wakeup(), "a peer is to be dialled"),
-            (report.map(|at| after(at, REPORT_EVERY)), "the peers changed"),
+            (self.pool.next_wakeup(), "a node that was found is to be dialled"),
+            (self.telling.next_wakeup(), "the peers changed"),
         ]
         .into_iter()
         .filter_map(|(at, reason)| Some((at?, reason)))
@@ -168,6 +168,10 @@ impl PeerManagerCore {
     fn start(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let wait = if self.incarnation == 0 { Duration::ZERO } else { INTRODUCTION_WAIT };
         self.dials = Dials::new(&self.config.static_peers, after(now, wait));
+        self.bans = Bans::remembered(now, &self.config.book.bans);
+        for node in self.config.book.good.iter().take(CANDIDATES_MAX) {
+            self.pool.found(*node, PeerOrigin::Remembered, after(now, wait));
+        }
         effects.push(Effect::Command(SessionCommand::Introduce));
     }
 
@@ -175,7 +179,7 @@ impl PeerManagerCore {
         if self.holds(request.id) || self.early.came(request.id) {
             return;
         }
-        self.report_due = true;
+        self.telling.peers_changed();
         if let Err(request) = self.queue.push(now, request) {
             effects.push(fails(request.id, None, FetchError::NoPeer));
         }
@@ -188,7 +192,7 @@ impl PeerManagerCore {
 
     /// Nobody waits for these any longer; whoever works on them still has something to teach.
     fn cancel(&mut self, ids: &[RequestId]) {
-        self.report_due = true;
+        self.telling.peers_changed();
         for id in ids {
             self.queue.remove(*id);
             self.set_aside(*id);
@@ -197,117 +201,16 @@ impl PeerManagerCore {
     }
 
     fn judge(&mut self, now: Instant, report: PeerReport, effects: &mut Vec<Effect>) {
-        self.report_due = true;
+        self.telling.peers_changed();
         self.peers.judged(now, report.peer, report.conduct);
         if report.conduct.blame() == Blame::Peer {
             let why = format!("{:?} in the answer to request {}", report.conduct, report.request);
-            self.ban(now, report.peer, why, effects);
-            if let Some(session) = self.peers.session_of(report.peer) {
+            let session = self.peers.session_of(report.peer);
+            let ip = session.and_then(|session| self.peers.ip_of(session));
+            self.ban(now, report.peer, ip, why, effects);
+            if let Some(session) = session {
                 self.disconnect(now, session, DisconnectReason::ProtocolBreach, effects);
             }
-        }
-    }
-
-    fn ban(&mut self, now: Instant, peer: PeerId, why: String, effects: &mut Vec<Effect>) {
-        let time = if self.named.contains(&peer) { STATIC_BAN_TIME } else { BAN_TIME };
-        // answers that were under way when the first lie came out add nothing
-        if self.bans.is_banned(now, peer) {
-            return;
-        }
-        self.bans.ban(now, peer, time);
-        effects.push(Effect::Note(Note::Banned { peer, why, time }));
-    }
-
-    fn session(&mut self, now: Instant, event: SessionEvent, effects: &mut Vec<Effect>) {
-        match event {
-            SessionEvent::Opened { session, peer } => self.opened(now, session, peer, effects),
-            SessionEvent::DialFailed { node, reason } => {
-                self.dial_failed(now, node, reason, effects);
-            }
-            SessionEvent::Answered { session, request, items, wire_bytes } => {
-                self.answered(now, session, request, items, wire_bytes, effects);
-            }
-            SessionEvent::RangeUpdated { session, range } => {
-                self.report_due = true;
-                self.peers.announce(session, range);
-            }
-            SessionEvent::Closed { session, peer, reason } => {
-                if let CloseReason::Breach(why) = &reason {
-                    self.ban(now, peer, why.clone(), effects);
-                }
-                self.lose(now, session, reason, effects);
-            }
-        }
-    }
-
-    fn opened(
-        &mut self,
-        now: Instant,
-        session: SessionId,
-        peer: PeerInfo,
-        effects: &mut Vec<Effect>,
-    ) {
-        let known = self.peers.session_of(peer.id) == Some(session);
-        if !known && let Some(reason) = self.unwelcome(now, &peer) {
-            effects.push(Effect::Note(Note::Refused { peer: peer.id, reason }));
-            effects.push(Effect::Command(SessionCommand::Disconnect { session, reason }));
-            if reason != DisconnectReason::AlreadyConnected {
-                self.dials.lost(now, peer.id, STATIC_BAN_TIME);
-            }
-            return;
-        }
-        self.report_due = true;
-        if !known {
-            self.dials.opened(now, peer.id);
-            effects.push(Effect::Note(Note::Connected {
-                peer: peer.id,
-                client: peer.client.clone(),
-                addr: peer.addr,
-                direction: peer.direction,
-            }));
-        }
-        self.peers.open(now, session, peer);
-    }
-
-    fn unwelcome(&self, now: Instant, peer: &PeerInfo) -> Option<DisconnectReason> {
-        if self.peers.session_of(peer.id).is_some() {
-            Some(DisconnectReason::AlreadyConnected)
-        } else if self.bans.is_banned(now, peer.id) {
-            Some(DisconnectReason::UselessPeer)
-        } else if !self.named.contains(&peer.id) && self.is_full_for(peer.direction) {
-            Some(DisconnectReason::TooManyPeers)
-        } else {
-            None
-        }
-    }
-
-    fn is_full_for(&self, direction: Direction) -> bool {
-        let other = |info: &PeerInfo| !self.named.contains(&info.id);
-        let inbound = |info: &PeerInfo| other(info) && info.direction == Direction::Inbound;
-        self.peers.count(other) >= self.config.peers_max
-            || (direction == Direction::Inbound
-                && self.peers.count(inbound) >= self.config.inbound_max)
-    }
-
-    fn dial_failed(
-        &mut self,
-        now: Instant,
-        node: NodeRecord,
-        reason: CloseReason,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(first) = self.dials.failed(now, node.id, redial_wait(&reason)) else { return };
-        if let CloseReason::Breach(why) = &reason {
-            self.ban(now, node.id, why.clone(), effects);
-        }
-        // a session with it stands already, or is about to: it can be used after all
-        let met = matches!(
-            reason,
-            CloseReason::Local(DisconnectReason::AlreadyConnected)
-                | CloseReason::Remote(DisconnectReason::AlreadyConnected)
-        );
-        if !met {
-            effects.push(Effect::Note(Note::Unreachable { node, reason, first }));
         }
     }
 
@@ -327,9 +230,11 @@ impl PeerManagerCore {
         let flight = awaited.map(|ended| ended.flight);
         // an answer that nobody asked for here was asked for before a restart
         let Some(flight) = flight.or_else(|| self.peers.late_answer(session, id)) else { return };
-        self.report_due = true;
+        self.telling.peers_changed();
         let got = u64::try_from(items.len()).unwrap_or(u64::MAX);
-        self.peers.answered(now, &flight, got, wire_bytes);
+        if self.peers.answered(now, &flight, got, wire_bytes) {
+            self.telling.book_changed();
+        }
         self.peers.give_time(now, &flight, self.flights.all_mut());
         let Some(ended) = awaited else { return };
         if items.is_empty() && !ended.is_last {
@@ -348,40 +253,9 @@ impl PeerManagerCore {
         }
     }
 
-    /// We end a session. What was out on it is answered now, not when the edge has closed it.
-    fn disconnect(
-        &mut self,
-        now: Instant,
-        session: SessionId,
-        reason: DisconnectReason,
-        effects: &mut Vec<Effect>,
-    ) {
-        effects.push(Effect::Command(SessionCommand::Disconnect { session, reason }));
-        self.lose(now, session, CloseReason::Local(reason), effects);
-    }
-
-    fn lose(
-        &mut self,
-        now: Instant,
-        session: SessionId,
-        reason: CloseReason,
-        effects: &mut Vec<Effect>,
-    ) {
-        for ended in self.flights.on(session) {
-            effects.extend(last_fails(&ended, FetchError::Disconnected));
-        }
-        let Some(peer) = self.peers.close(now, session) else { return };
-        let peer = peer.info.id;
-        self.report_due = true;
-        let banned = self.bans.is_banned(now, peer);
-        let wait = if banned { STATIC_BAN_TIME } else { redial_wait(&reason) };
-        self.dials.lost(now, peer, wait);
-        effects.push(Effect::Note(Note::Lost { peer, reason }));
-    }
-
     /// The downloader lost its memory: nobody waits for what it asked.
     fn forget_requests(&mut self) {
-        self.report_due = true;
+        self.telling.peers_changed();
         self.queue.clear();
         for (id, flight) in self.flights.drain() {
             self.peers.set_aside(id, flight);
@@ -390,11 +264,11 @@ impl PeerManagerCore {
 
     fn expire(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         for id in self.queue.expire(now) {
-            self.report_due = true;
+            self.telling.peers_changed();
             effects.push(fails(id, None, FetchError::NoPeer));
         }
         for ended in self.flights.expire(now) {
-            self.report_due = true;
+            self.telling.peers_changed();
             self.peers.set_aside(ended.id, ended.flight);
             effects.extend(if ended.flight.is_overdue(now) {
                 last_fails(&ended, FetchError::TimedOut)
@@ -404,7 +278,11 @@ impl PeerManagerCore {
             });
         }
         self.flights.look_at_clock(now);
-        self.report_due |= self.peers.time_out(now);
+        let timeouts = self.peers.time_out(now);
+        if timeouts > 0 {
+            self.telling.peers_changed();
+            self.telling.count(|counts| &mut counts.timeouts, timeouts);
+        }
         for session in self.peers.silent(now) {
             self.disconnect(now, session, DisconnectReason::PingTimeout, effects);
         }
@@ -472,28 +350,8 @@ impl PeerManagerCore {
         found
     }
 
-    fn tell_peers(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let early = self.reported_at.is_some_and(|at| after(at, REPORT_EVERY) > now);
-        if self.report_due && !early {
-            self.report_due = false;
-            self.reported_at = Some(now);
-            effects.push(Effect::Peers(self.peers_report(now)));
-        }
-    }
-
-    pub(crate) fn peers_report(&self, now: Instant) -> PeersReport {
-        let queued = u64::try_from(self.queue.len()).unwrap_or(u64::MAX);
-        PeersReport {
-            peers: self.peers.summaries(now),
-            queued,
-            dialling: 0,
-            candidates: 0,
-            banned: 0,
-            counts: PeerCounts::default(),
-        }
-    }
-
     fn say_goodbye(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Book(self.book(now)));
         for session in self.peers.sessions() {
             self.disconnect(now, session, DisconnectReason::ClientQuitting, effects);
         }
@@ -508,18 +366,6 @@ fn chosen(choice: Choice, held_until: &mut Option<Instant>) -> Option<SessionId>
         Choice::Nobody => {}
     }
     None
-}
-
-/// The least wait before a peer is dialled again: time mends a network, but not a wrong genesis.
-const fn redial_wait(reason: &CloseReason) -> Duration {
-    match reason {
-        CloseReason::OtherNetwork(_) | CloseReason::NoCommonVersion => BACKOFF_MAX,
-        CloseReason::Breach(_) => STATIC_BAN_TIME,
-        CloseReason::Network(_)
-        | CloseReason::Silent(_)
-        | CloseReason::Remote(_)
-        | CloseReason::Local(_) => Duration::ZERO,
-    }
 }
 
 fn last_fails(ended: &Ended, error: FetchError) -> Option<Effect> {

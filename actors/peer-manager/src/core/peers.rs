@@ -1,15 +1,19 @@
 //! Who is connected, and what is remembered of them.
 
+mod merit;
+
 use std::{
     collections::{BTreeMap, VecDeque},
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
 use moorline_messages::{
-    AnnouncedRange, Conduct, FetchItems, FetchRequest, PeerId, PeerInfo, PeerOrigin, PeerSummary,
-    Priority, RequestId, SessionId,
+    AnnouncedRange, Conduct, FetchItems, FetchRequest, PeerId, PeerInfo, Priority, RequestId,
+    SessionId,
 };
 
+use self::merit::Flow;
 use super::{
     after,
     flight::Flight,
@@ -88,8 +92,10 @@ pub(crate) enum Choice {
 pub(crate) struct Record {
     pub(crate) meter: Meter,
     faults: u64,
-    served_items: u64,
+    /// Items it sent: headers, bodies, receipts.
+    served: [u64; 3],
     served_bytes: u64,
+    flow: Flow,
     seen: Instant,
 }
 
@@ -120,6 +126,10 @@ pub(crate) struct Peer {
     /// When the time is over that it was given for the newest of what it owes.
     patience_ends: Option<Instant>,
     answered_at: Option<Instant>,
+    /// Requests it got in this session.
+    asked: u64,
+    /// Items it sent in this session.
+    gave: u64,
 }
 
 impl Peer {
@@ -225,8 +235,18 @@ impl Peers {
         self.by_id.get(&peer).copied()
     }
 
+    /// Where a session is from.
+    pub(crate) fn ip_of(&self, session: SessionId) -> Option<IpAddr> {
+        self.sessions.get(&session).map(|peer| peer.info.addr.ip())
+    }
+
+    /// Everybody who is connected.
+    pub(crate) fn infos(&self) -> impl Iterator<Item = &PeerInfo> {
+        self.sessions.values().map(|peer| &peer.info)
+    }
+
     pub(crate) fn count(&self, which: impl Fn(&PeerInfo) -> bool) -> usize {
-        self.sessions.values().filter(|peer| which(&peer.info)).count()
+        self.infos().filter(|info| which(info)).count()
     }
 
     pub(crate) fn sessions(&self) -> Vec<SessionId> {
@@ -253,6 +273,8 @@ impl Peers {
             owes_since: None,
             patience_ends: None,
             answered_at: None,
+            asked: 0,
+            gave: 0,
         };
         self.sessions.insert(session, peer);
     }
@@ -279,8 +301,9 @@ impl Peers {
         self.records.entry(peer).or_insert_with(|| Record {
             meter: Meter::default(),
             faults: 0,
-            served_items: 0,
+            served: [0; 3],
             served_bytes: 0,
+            flow: Flow::default(),
             seen: now,
         })
     }
@@ -373,6 +396,7 @@ impl Peers {
         };
         peer.patience_ends = Some(patience_ends);
         peer.turn = self.departures;
+        peer.asked = peer.asked.saturating_add(1);
         peer.in_flight = peer.in_flight.saturating_add(1);
         peer.items_out = peer.items_out.saturating_add(asked);
         peer.owes_since.get_or_insert(now);
@@ -380,9 +404,9 @@ impl Peers {
     }
 
     /// Holds against peers what they let their time pass for, whether or not somebody still waits for
-    /// it: a budget that ends early, or a faster peer, must not hide one that hangs. Says whether
-    /// there was anything.
-    pub(crate) fn time_out(&mut self, now: Instant) -> bool {
+    /// it: a budget that ends early, or a faster peer, must not hide one that hangs. Says how many
+    /// answers did not come.
+    pub(crate) fn time_out(&mut self, now: Instant) -> u64 {
         let mut overdue = Vec::new();
         for peer in self.sessions.values_mut() {
             overdue.extend(peer.time_out(now));
@@ -394,7 +418,7 @@ impl Peers {
                 record.meter.timed_out(now, flight.kind);
             }
         }
-        !overdue.is_empty()
+        u64::try_from(overdue.len()).unwrap_or(u64::MAX)
     }
 
     /// Nobody waits for this request any more, but the peer still works on it. Its time goes on.
@@ -418,9 +442,18 @@ impl Peers {
         }
     }
 
-    /// Learns from an answer, in time or late.
-    pub(crate) fn answered(&mut self, now: Instant, flight: &Flight, got: u64, wire_bytes: usize) {
-        let Some(peer) = self.sessions.get_mut(&flight.session) else { return };
+    /// Learns from an answer, in time or late. Says whether it is the first of any use in its
+    /// session.
+    pub(crate) fn answered(
+        &mut self,
+        now: Instant,
+        flight: &Flight,
+        got: u64,
+        wire_bytes: usize,
+    ) -> bool {
+        let Some(peer) = self.sessions.get_mut(&flight.session) else { return false };
+        let is_first = peer.gave == 0 && got > 0;
+        peer.gave = peer.gave.saturating_add(got);
         let free_since = peer.answered_at.map_or(flight.sent_at, |at| at.max(flight.sent_at));
         let worked = (!flight.alone).then(|| now.saturating_duration_since(free_since));
         peer.answered_at = Some(now);
@@ -435,9 +468,13 @@ impl Peers {
         record
             .meter
             .observe(flight.kind, Sample { at: now, took, worked, asked: flight.asked, got });
-        record.served_items = record.served_items.saturating_add(got);
+        if let Some(served) = record.served.get_mut(flight.kind as usize) {
+            *served = served.saturating_add(got);
+        }
         let bytes = u64::try_from(wire_bytes).unwrap_or(u64::MAX);
         record.served_bytes = record.served_bytes.saturating_add(bytes);
+        record.flow.add(now, wire_bytes);
+        is_first
     }
 
     /// A peer answers in order: its time for what it was asked after this begins now.
@@ -488,32 +525,5 @@ impl Peers {
             [silence_ends, peer.open_late().map(|late| late.flight.patience_ends).min()]
         };
         self.sessions.values().flat_map(ends).flatten().min()
-    }
-
-    pub(crate) fn summaries(&self, now: Instant) -> Vec<PeerSummary> {
-        let summary = |(id, session): (&PeerId, &SessionId)| {
-            let (peer, record) = (self.sessions.get(session)?, self.records.get(id)?);
-            Some(PeerSummary {
-                id: *id,
-                client: peer.info.client.clone(),
-                addr: peer.info.addr,
-                direction: peer.info.direction,
-                origin: PeerOrigin::Inbound,
-                connected_s: now.saturating_duration_since(peer.since).as_secs(),
-                eth_version: peer.info.eth_version,
-                range: peer.info.range,
-                score_ms: None,
-                delay_ms: record.meter.delay_ms(),
-                headers: None,
-                bodies: None,
-                receipts: None,
-                faults: record.faults,
-                in_flight: u64::try_from(peer.in_flight).unwrap_or(u64::MAX),
-                served_items: record.served_items,
-                served_bytes: record.served_bytes,
-                bytes_per_s: 0,
-            })
-        };
-        self.by_id.iter().filter_map(summary).collect()
     }
 }

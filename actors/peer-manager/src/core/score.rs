@@ -76,6 +76,8 @@ const LOAD_SHARE: f64 = 0.25;
 const TIMED_OUT_MS: f64 = 4_000.0;
 /// Expected time added by items that the peer did not have.
 const LACKED_MS: f64 = 500.0;
+/// What an item takes at least where its pace is told, in milliseconds.
+const ITEM_MS_MIN: f64 = 0.000_1;
 /// Most time that faults can add.
 const PENALTY_MAX_MS: f64 = 60_000.0;
 /// Faults weigh half after this long.
@@ -269,6 +271,19 @@ impl Meter {
             .map_or(UNMEASURED_TIMEOUT_MS, |pace| pace.delay_ms * DELAYS_PER_TIMEOUT);
         let timeout_ms = usual_ms + kind.allowance_ms() * items as f64;
         Duration::from_micros(micros(timeout_ms.clamp(TIMEOUT_MIN_MS, TIMEOUT_MAX_MS)))
+    }
+
+    /// What a request of so many items is expected to take, faults counted as time, in milliseconds;
+    /// `None` for a kind nobody measured.
+    pub(crate) fn score_ms(&self, now: Instant, kind: Kind, items: u64) -> Option<u64> {
+        self.pace(kind)?;
+        self.expected_us(now, kind, items, (0, 0)).checked_div(1_000)
+    }
+
+    /// The usual time to answer, in milliseconds, and the items a second once it has begun.
+    pub(crate) fn seen(&self, kind: Kind) -> Option<(u64, u64)> {
+        let pace = self.pace(kind)?;
+        Some((pace.delay_ms as u64, (1_000.0 / pace.item_ms.max(ITEM_MS_MIN)) as u64))
     }
 
     /// The usual time to answer, of the slowest kind, in milliseconds.

@@ -95,8 +95,12 @@ fn a_request_travels_to_a_peer_and_back() {
             .unwrap();
         let outcome = FetchOutcome { id: RequestId(7), peer: Some(ANNA), result: Ok(answer) };
         assert_eq!(stage.fetched.expect_message().await, outcome);
-        assert_eq!(stage.peers.expect_message().await.peers[0].id, ANNA);
-        assert_eq!(stage.peers.expect_message().await.peers[0].served_items, 2);
+        assert_eq!(stage.peers.expect_message().await.dialling, 1);
+        let report = stage.peers.expect_message().await;
+        assert_eq!(
+            (report.dialling, report.peers[0].id, report.peers[0].served_items),
+            (0, ANNA, 2)
+        );
         stage.peers.expect_silence().await;
     });
 }

@@ -6,10 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use moorline_messages::PeerId;
+use moorline_messages::{PeerId, is_local};
 
 use super::{RECORD_STALE, SETTLE, later};
-use crate::net::{is_local, sender_of};
+use crate::net::sender_of;
 
 /// Most nodes whose endpoint proof is remembered.
 pub(crate) const CONTACTS_MAX: usize = 4_096;

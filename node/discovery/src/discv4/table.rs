@@ -7,12 +7,9 @@ use std::{
 };
 
 use alloy_primitives::B256;
-use moorline_messages::PeerId;
+use moorline_messages::{PeerId, Subnet, is_local};
 
-use crate::{
-    key::place_of,
-    net::{Subnet, is_local},
-};
+use crate::key::place_of;
 
 /// Nodes in a bucket.
 pub(crate) const BUCKET_NODES: usize = 16;

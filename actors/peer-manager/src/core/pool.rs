@@ -1,0 +1,209 @@
+//! Nodes that were found: dialled one after another as long as there is room.
+
+use std::{
+    cmp::Reverse,
+    collections::BTreeMap,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use moorline_messages::{NodeRecord, PeerId, PeerOrigin};
+
+use super::after;
+
+/// Most nodes that are remembered; past it the one that failed most goes, and of these the oldest.
+pub(crate) const CANDIDATES_MAX: usize = 2_048;
+/// Most dials to them under way at once.
+pub(crate) const FOUND_DIALS_MAX: usize = 16;
+/// Shortest time between two dials to any of them.
+const DIAL_EVERY: Duration = Duration::from_millis(100);
+/// Wait before a node is dialled again; doubled for each further failure. Others turn away who comes
+/// back within half a minute.
+pub(crate) const REDIAL_FIRST: Duration = Duration::from_secs(35);
+/// Longest wait.
+pub(crate) const REDIAL_MAX: Duration = Duration::from_secs(3_600);
+/// A node that failed this often in a row is forgotten; if it is alive it will be found again.
+const FAILURES_MAX: u32 = 6;
+/// A session that lasted this long shows that the node is fine.
+const SESSION_LASTED: Duration = Duration::from_secs(60);
+/// A dial that is not answered in this time is taken for failed, should the answer be lost.
+const DIAL_PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Waiting { until: Instant },
+    Dialling { until: Instant },
+    Connected { since: Instant },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    node: NodeRecord,
+    origin: PeerOrigin,
+    state: State,
+    failures: u32,
+    /// The count of all that were found.
+    arrival: u64,
+}
+
+impl Candidate {
+    /// What was remembered comes first, then what failed least, then what waits longest.
+    fn place(&self) -> (bool, u32, u64) {
+        (self.origin != PeerOrigin::Remembered, self.failures, self.arrival)
+    }
+}
+
+/// Everybody that was found.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    nodes: BTreeMap<PeerId, Candidate>,
+    arrivals: u64,
+    /// When the newest dial was ordered.
+    dialled_at: Option<Instant>,
+    /// When to look again whether somebody is to be dialled; `None` where nobody is.
+    look_at: Option<Instant>,
+    /// Something changed since the last look.
+    is_stale: bool,
+}
+
+impl Pool {
+    /// Takes in a node that was found; known ones only change their address. Nobody is dialled
+    /// before `first_at`.
+    pub(crate) fn found(&mut self, node: NodeRecord, origin: PeerOrigin, first_at: Instant) {
+        self.is_stale = true;
+        if let Some(known) = self.nodes.get_mut(&node.id) {
+            if matches!(known.state, State::Waiting { .. }) {
+                known.node = node;
+            }
+            return;
+        }
+        if self.nodes.len() >= CANDIDATES_MAX && !self.forget_one() {
+            return;
+        }
+        self.arrivals = self.arrivals.saturating_add(1);
+        let state = State::Waiting { until: first_at };
+        let candidate = Candidate { node, origin, state, failures: 0, arrival: self.arrivals };
+        self.nodes.insert(node.id, candidate);
+    }
+
+    /// Makes room, if anybody failed: a flood of names must not wash out what nobody tried yet.
+    fn forget_one(&mut self) -> bool {
+        let is_waiting = |it: &&Candidate| matches!(it.state, State::Waiting { .. });
+        let failed = self.nodes.values().filter(|it| it.failures > 0).filter(is_waiting);
+        let worst = failed.max_by_key(|it| (it.failures, Reverse(it.arrival)));
+        let worst = worst.map(|it| it.node.id);
+        worst.and_then(|id| self.nodes.remove(&id)).is_some()
+    }
+
+    /// The operator wants nothing more of it.
+    pub(crate) fn remove(&mut self, peer: PeerId) {
+        self.is_stale = true;
+        self.nodes.remove(&peer);
+    }
+
+    /// How a node was found, and where it can be dialled.
+    pub(crate) fn get(&self, peer: PeerId) -> Option<(NodeRecord, PeerOrigin)> {
+        self.nodes.get(&peer).map(|it| (it.node, it.origin))
+    }
+
+    pub(crate) fn opened(&mut self, now: Instant, peer: PeerId) {
+        self.is_stale = true;
+        if let Some(candidate) = self.nodes.get_mut(&peer) {
+            candidate.state = State::Connected { since: now };
+        }
+    }
+
+    /// A session ended, or a dial came to nothing. It is dialled again after its wait, which is
+    /// `at_least` this long, or forgotten.
+    pub(crate) fn lost(&mut self, now: Instant, peer: PeerId, at_least: Duration) {
+        self.is_stale = true;
+        let Some(candidate) = self.nodes.get_mut(&peer) else { return };
+        if let State::Connected { since } = candidate.state
+            && now.saturating_duration_since(since) >= SESSION_LASTED
+        {
+            candidate.failures = 0;
+        }
+        let factor = 2_u32.saturating_pow(candidate.failures);
+        let wait = REDIAL_FIRST.saturating_mul(factor).min(REDIAL_MAX).max(at_least);
+        candidate.failures = candidate.failures.saturating_add(1);
+        candidate.state = State::Waiting { until: after(now, wait) };
+        if candidate.failures >= FAILURES_MAX {
+            self.nodes.remove(&peer);
+        }
+    }
+
+    /// Where dials are under way.
+    pub(crate) fn dialling(&self) -> impl Iterator<Item = IpAddr> {
+        let dialling = self.nodes.values().filter(|it| matches!(it.state, State::Dialling { .. }));
+        dialling.map(|it| it.node.addr.ip())
+    }
+
+    /// How many are known and not connected.
+    pub(crate) fn waiting(&self) -> usize {
+        self.nodes.values().filter(|it| matches!(it.state, State::Waiting { .. })).count()
+    }
+
+    /// Something that decides who may be dialled changed elsewhere.
+    pub(crate) const fn look_again(&mut self) {
+        self.is_stale = true;
+    }
+
+    /// Whether it is time to see who is to be dialled.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.is_stale || self.look_at.is_some_and(|at| at <= now)
+    }
+
+    /// Dials that were never answered are over.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        let late = |it: &&Candidate| matches!(it.state, State::Dialling { until } if until <= now);
+        let late: Vec<PeerId> = self.nodes.values().filter(late).map(|it| it.node.id).collect();
+        for peer in late {
+            self.lost(now, peer, Duration::ZERO);
+        }
+    }
+
+    /// Whom to dial now, if there is room for one more and somebody may be dialled.
+    pub(crate) fn due(
+        &mut self,
+        now: Instant,
+        has_room: bool,
+        may_dial: impl Fn(&NodeRecord) -> bool,
+    ) -> Option<NodeRecord> {
+        self.is_stale = false;
+        let answers_by = self.nodes.values().filter_map(|it| match it.state {
+            State::Dialling { until } => Some(until),
+            State::Waiting { .. } | State::Connected { .. } => None,
+        });
+        self.look_at = answers_by.min();
+        if !has_room {
+            return None;
+        }
+        let may_at = self.dialled_at.map_or(now, |at| after(at, DIAL_EVERY));
+        let waiting = self.nodes.values().filter_map(|it| match it.state {
+            State::Waiting { until } if may_dial(&it.node) => Some((until.max(may_at), it)),
+            _ => None,
+        });
+        let (ready, later): (Vec<_>, Vec<_>) = waiting.partition(|(at, _)| *at <= now);
+        let next = ready.iter().min_by_key(|(_, it)| it.place()).map(|(_, it)| it.node);
+        let others = ready.len() > usize::from(next.is_some());
+        let later = later.into_iter().map(|(at, _)| at).min();
+        let again = if others { Some(after(now, DIAL_EVERY)) } else { later };
+        if let Some(candidate) = next.and_then(|node| self.nodes.get_mut(&node.id)) {
+            let until = after(now, DIAL_PATIENCE);
+            candidate.state = State::Dialling { until };
+            self.dialled_at = Some(now);
+            self.look_at = self.look_at.map_or(Some(until), |at| Some(at.min(until)));
+        }
+        self.look_at = [self.look_at, again].into_iter().flatten().min();
+        next
+    }
+
+    /// At this time somebody may be dialled who may not be now.
+    pub(crate) fn look_again_at(&mut self, at: Instant) {
+        self.look_at = Some(self.look_at.map_or(at, |look| look.min(at)));
+    }
+
+    pub(crate) const fn next_wakeup(&self) -> Option<Instant> {
+        self.look_at
+    }
+}
