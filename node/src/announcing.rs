@@ -121,8 +121,7 @@ mod tests {
 
     #[test]
     fn only_what_is_there_with_its_receipts_is_announced() {
-        let genesis =
-            AnnouncedRange { earliest: 0, latest: 0, latest_hash: B256::repeat_byte(9) };
+        let genesis = AnnouncedRange { earliest: 0, latest: 0, latest_hash: B256::repeat_byte(9) };
         assert_eq!(served(&status(false, 1, 600)), genesis);
         let range = |earliest, latest| AnnouncedRange {
             earliest,
@@ -136,7 +135,8 @@ mod tests {
     #[test]
     fn a_node_that_has_only_genesis_takes_those_at_the_newest_fork_and_they_take_it() {
         for spec in [ChainSpec::mainnet(), ChainSpec::sepolia(), ChainSpec::hoodi()] {
-            let at_genesis = Standing { timestamp: spec.genesis().timestamp, ..Standing::nowhere() };
+            let at_genesis =
+                Standing { timestamp: spec.genesis().timestamp, ..Standing::nowhere() };
             let ours = at_genesis.fork_filter(&spec);
             let newest = Standing {
                 tip: BlockNumHash::new(u64::MAX / 2, B256::ZERO),

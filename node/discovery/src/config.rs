@@ -13,7 +13,12 @@ use moorline_messages::{NodeRecord, PeerId};
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::{discv4::Seed, dns::TxtResolver, key::is_key, record::SignedRecord};
+use crate::{
+    discv4::Seed,
+    dns::{TreeLink, TxtResolver},
+    key::is_key,
+    record::SignedRecord,
+};
 
 const LOOKUP_PAUSE_MIN: Duration = Duration::from_millis(100);
 
@@ -182,6 +187,18 @@ impl Bootnode {
     }
 }
 
+impl fmt::Display for Bootnode {
+    /// As it is read back.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Seed { id, addr, tcp } = match &self.0 {
+            Known::Enode(seed) => *seed,
+            Known::Record(record) => return f.write_str(&record.enr().to_base64()),
+        };
+        write!(f, "{}", NodeRecord { id, addr: SocketAddr::new(addr.ip(), tcp) })?;
+        if addr.port() == tcp { Ok(()) } else { write!(f, "?discport={}", addr.port()) }
+    }
+}
+
 impl FromStr for Bootnode {
     type Err = BootnodeError;
 
@@ -213,6 +230,15 @@ pub enum BootnodeError {
     /// The record does not decode, or its signature is wrong.
     #[error("this record is not valid or not signed by its node")]
     Record,
+}
+
+/// Whether a text is `enrtree://<key>@<domain>`.
+///
+/// # Errors
+/// [`DiscoveryError::DnsTree`] where it is not.
+pub fn check_dns_tree(text: &str) -> Result<(), DiscoveryError> {
+    let link = text.parse::<TreeLink>();
+    link.map(drop).map_err(|_| DiscoveryError::DnsTree(text.to_owned()))
 }
 
 /// Why discovery cannot start. This node's fault, each of them.

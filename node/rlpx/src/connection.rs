@@ -47,10 +47,7 @@ impl LocalStatus {
         let chain = if version >= 69 {
             StatusChain::Range(self.range)
         } else {
-            StatusChain::Head {
-                total_difficulty: self.total_difficulty,
-                head: self.head,
-            }
+            StatusChain::Head { total_difficulty: self.total_difficulty, head: self.head }
         };
         Status {
             version,

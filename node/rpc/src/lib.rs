@@ -31,7 +31,8 @@ mod server;
 mod tests;
 
 pub use admin::{
-    AdminPeer, AdminPorts, NodeFacts, NodeInfo, NodePeers, Overview, PeerDetail, PeerLimits, admin_module,
+    AdminPeer, AdminPorts, NodeFacts, NodeInfo, NodePeers, Overview, PeerDetail, PeerLimits,
+    admin_module,
 };
 pub use block::{
     BlockError, BlockTransaction, RpcBlock, RpcTransaction, rpc_block, rpc_transaction,

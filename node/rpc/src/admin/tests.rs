@@ -2,9 +2,7 @@ use std::net::Ipv4Addr;
 
 use alloy_primitives::{B256, B512};
 use moorline_kit::{Inbox, Limit};
-use moorline_messages::{
-    AnnouncedRange, Direction, PeerId, PeerOrigin, PeerPace, PeerSummary,
-};
+use moorline_messages::{AnnouncedRange, Direction, PeerId, PeerOrigin, PeerPace, PeerSummary};
 use serde_json::{Value, json};
 
 use super::*;
@@ -26,8 +24,7 @@ fn record() -> NodeRecord {
 
 impl Overview for Fixed {
     fn peers(&self) -> PeersReport {
-        let range =
-            AnnouncedRange { earliest: 3, latest: 600, latest_hash: B256::repeat_byte(5) };
+        let range = AnnouncedRange { earliest: 3, latest: 600, latest_hash: B256::repeat_byte(5) };
         let peer = PeerSummary {
             id: peer_id(),
             client: "Geth/v1".to_owned(),
