@@ -97,8 +97,8 @@ impl PeerBook {
         let last = watched.clone();
         let path = self.path.clone();
         let kept_back = self.kept_back.clone();
+        let mut written = watched.borrow_and_update().book.clone();
         let task = tokio::spawn(async move {
-            let mut written = watched.borrow_and_update().book.clone();
             while watched.changed().await.is_ok() {
                 let book = watched.borrow_and_update().book.clone();
                 if book != written {

@@ -30,7 +30,7 @@ pub(crate) struct DiscoveryArgs {
     pub(crate) bootnodes: Vec<String>,
     /// UDP port of discovery [default: that of --port; sync takes a free one unless --port is given]
     #[arg(long = "discovery.port", env = "MOORLINE_DISCOVERY_PORT", value_name = "PORT")]
-    pub(crate) port: Option<u16>,
+    pub(crate) discovery_port: Option<u16>,
     /// A DNS list of nodes as enrtree://KEY@DOMAIN, or none; may be given more than once [default: that
     /// of the chain]
     #[arg(
@@ -47,7 +47,7 @@ pub(crate) struct DiscoveryArgs {
         value_name = "yes|no",
         value_parser = BoolishValueParser::new()
     )]
-    pub(crate) v4: Option<bool>,
+    pub(crate) discv4: Option<bool>,
     /// Find peers by discv5 [default: yes]
     #[arg(
         long = "discovery.v5",
@@ -55,7 +55,7 @@ pub(crate) struct DiscoveryArgs {
         value_name = "yes|no",
         value_parser = BoolishValueParser::new()
     )]
-    pub(crate) v5: Option<bool>,
+    pub(crate) discv5: Option<bool>,
     /// The address that others reach this node at [default: --addr if it is a particular one, else what
     /// other nodes see]
     #[arg(long, env = "MOORLINE_EXTERNAL_IP", value_name = "IP")]

@@ -83,8 +83,12 @@ impl Source {
                 (addr, secret.clone().unwrap_or(usual))
             }
         };
-        let secret = JwtSecret::from_file(&secret)
-            .map_err(|error| Misuse(format!("{error}; name it with --jwt")))?;
+        let secret = JwtSecret::from_file(&secret).map_err(|_| {
+            let file = secret.display();
+            Misuse(format!(
+                "{file} is no secret of 64 hexadecimal digits: name the file with --jwt"
+            ))
+        })?;
         Ok(Self { addr, client: EngineClient::new(addr, secret) })
     }
 
@@ -133,5 +137,5 @@ fn of_directory(args: &PeersArgs) -> Result<(SocketAddr, PathBuf)> {
     if addr.ip().is_unspecified() {
         addr.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
     }
-    Ok((addr, args.rpc.map_or(secret.clone(), |_| secret)))
+    Ok((addr, secret))
 }

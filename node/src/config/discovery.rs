@@ -39,14 +39,14 @@ impl Discovery {
         let off = args.no_discovery.or(file.enabled.map(|enabled| !enabled));
         let discovery = Self {
             enabled: !off.unwrap_or(false),
-            port: args.port.or(file.port),
+            port: args.discovery_port.or(file.port),
             bootnode: listed(&args.bootnodes, &file.bootnode, || {
                 let nodes = preset_bootnodes(chain).unwrap_or_default();
                 nodes.iter().map(ToString::to_string).collect()
             }),
             dns: listed(&args.dns, &file.dns, || preset_dns_tree(chain).into_iter().collect()),
-            v4: args.v4.or(file.v4).unwrap_or(true),
-            v5: args.v5.or(file.v5).unwrap_or(true),
+            v4: args.discv4.or(file.v4).unwrap_or(true),
+            v5: args.discv5.or(file.v5).unwrap_or(true),
         };
         discovery.bootnodes()?;
         for link in unless_none(&discovery.dns) {

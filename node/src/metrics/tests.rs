@@ -333,7 +333,7 @@ async fn a_peer_that_left_leaves_no_series_and_a_stall_names_its_reason() {
     assert!(!scrape.samples.keys().any(|series| series.contains("client=")));
     assert_eq!(scrape.samples.get("moorline_eta_seconds"), None);
     scrape.expect("moorline_idle_seconds", 24.0);
-    let reasons = scrape.samples.iter().filter(|(series, _)| series.contains("{reason="));
+    let reasons = scrape.samples.iter().filter(|(series, _)| series.contains("_stalled{"));
     let values: Vec<f64> = reasons.map(|(_, value)| *value).collect();
     assert_eq!((values.len(), values.iter().sum()), (REASONS.len(), 1.0));
     scrape.expect("moorline_stalled{reason=\"lacking\"}", 1.0);
@@ -349,7 +349,7 @@ async fn what_a_peer_calls_itself_cannot_break_a_line() {
     let rig = Rig::showing(seen).await;
     let scrape = rig.scrape().await;
     scrape.expect("moorline_tip_block", 16.0);
-    let delays = scrape.samples.keys().filter(|series| series.contains("_delay_"));
+    let delays = scrape.samples.keys().filter(|series| series.contains("_peer_delay_"));
     assert!(delays.clone().all(|series| series.chars().count() < 160));
     assert_eq!(delays.count(), names.len());
 }

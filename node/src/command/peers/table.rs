@@ -80,7 +80,8 @@ pub(super) fn draw(view: &View, size: Size) -> String {
         let name = shortened(&printable(&peer.name), client);
         lines.push(row(&id(peer), &name, client, &shown, |column| (column.cell)(peer)));
     }
-    if !all_fit {
+    lines.truncate(size.rows);
+    if !all_fit && lines.len() < size.rows {
         lines.push(format!("and {} more", peers.len().saturating_sub(count)));
     }
     lines
