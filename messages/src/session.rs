@@ -6,7 +6,7 @@ use alloy_primitives::{B256, B512, BlockNumber, hex};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
 
-use crate::{Blame, FetchItems, FetchedItems, PeerId, RequestId, SessionId, Weigh};
+use crate::{Blame, BlockNumHash, FetchItems, FetchedItems, PeerId, RequestId, SessionId, Weigh};
 
 /// Where a node can be reached: `enode://<id>@<ip>:<port>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -224,7 +224,13 @@ pub enum SessionCommand {
     },
     /// What we serve changed: new sessions say so in their Status, open ones are told (EIP-7642,
     /// BlockRangeUpdate).
-    AnnounceRange(AnnouncedRange),
+    AnnounceRange {
+        /// The blocks of which bodies and receipts can be had.
+        range: AnnouncedRange,
+        /// The highest block that is here, which the fork id follows (EIP-2124), and of which eth/68
+        /// peers are told.
+        tip: BlockNumHash,
+    },
     /// Say `Opened` again for every open session, whatever was said before. How a peer manager that
     /// lost its memory learns whom it knows.
     Introduce,

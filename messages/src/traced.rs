@@ -288,7 +288,7 @@ impl Traced for SessionCommand {
                 "SessionCommand::Fetch::Receipts"
             }
             Self::Disconnect { .. } => "SessionCommand::Disconnect",
-            Self::AnnounceRange(_) => "SessionCommand::AnnounceRange",
+            Self::AnnounceRange { .. } => "SessionCommand::AnnounceRange",
             Self::Introduce => "SessionCommand::Introduce",
         }
     }
@@ -300,10 +300,7 @@ impl Traced for SessionCommand {
                 TraceKey::blocks(items.traced()).request(*request).session(*session)
             }
             Self::Disconnect { session, .. } => TraceKey::default().session(*session),
-            Self::AnnounceRange(range) => TraceKey::blocks(TraceBlocks::One(BlockNumHash {
-                number: range.latest,
-                hash: range.latest_hash,
-            })),
+            Self::AnnounceRange { tip, .. } => TraceKey::blocks(TraceBlocks::One(*tip)),
             Self::Introduce => TraceKey::default(),
         }
     }

@@ -1,5 +1,7 @@
 //! The words of the command line.
 
+mod discovery;
+mod peers;
 mod trace;
 
 use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf};
@@ -8,10 +10,15 @@ use alloy_primitives::B256;
 use clap::{Args, Parser, Subcommand};
 use moorline_devnet::Profile;
 use moorline_messages::NodeRecord;
+use moorline_rpc::Namespace;
 
 use crate::{budget_bytes::BudgetBytes, logging::Logging};
 
-pub(crate) use self::trace::{ExportForm, RecordArgs, TraceArg, TraceCommand};
+pub(crate) use self::{
+    discovery::DiscoveryArgs,
+    peers::PeersArgs,
+    trace::{ExportForm, RecordArgs, TraceArg, TraceCommand},
+};
 
 /// A verified, gap-free copy of an Ethereum chain, moored to the head that a consensus client names.
 #[derive(Debug, Parser)]
@@ -40,6 +47,8 @@ pub(crate) enum Command {
     /// Look at what a node recorded: what its actors told one another
     #[command(subcommand)]
     Trace(TraceCommand),
+    /// See who a running node's peers are, and how they do
+    Peers(PeersArgs),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -67,7 +76,7 @@ pub(crate) struct CommonArgs {
     /// Port to listen on for peers; 0 takes a free one [default: 30303]
     #[arg(long, env = "MOORLINE_PORT")]
     pub(crate) port: Option<u16>,
-    /// Most peers [default: 50]
+    /// Most peers, those that are named aside; the peers may open 60 % of the connections [default: 50]
     #[arg(long, env = "MOORLINE_MAXPEERS", value_name = "N")]
     pub(crate) maxpeers: Option<usize>,
     /// Activate a fork at another time than the chain says, as in amsterdam=1790000000; may be given
@@ -137,6 +146,8 @@ pub(crate) struct ResourceArgs {
 pub(crate) struct NodeArgs {
     #[command(flatten)]
     pub(crate) common: CommonArgs,
+    #[command(flatten)]
+    pub(crate) discovery: DiscoveryArgs,
     /// File with the secret shared with the consensus client, 32 bytes in hex [default: jwt.hex in
     /// the data directory, made when absent]
     #[arg(long = "authrpc.jwtsecret", env = "MOORLINE_AUTHRPC_JWTSECRET", value_name = "FILE")]
@@ -153,6 +164,15 @@ pub(crate) struct NodeArgs {
     /// Port of the JSON-RPC server [default: 8545]
     #[arg(long = "http.port", env = "MOORLINE_HTTP_PORT", value_name = "PORT")]
     pub(crate) http_port: Option<u16>,
+    /// What the JSON-RPC server answers: eth, net, web3, debug, admin; several after commas [default:
+    /// eth,net,web3,debug]
+    #[arg(
+        long = "http.api",
+        env = "MOORLINE_HTTP_API",
+        value_name = "NAMESPACES",
+        value_delimiter = ','
+    )]
+    pub(crate) http_api: Vec<Namespace>,
     /// What starts a download: forkchoice, or forkchoice-and-payload [default: forkchoice]
     #[arg(long = "sync.trigger", env = "MOORLINE_SYNC_TRIGGER", value_name = "TRIGGER")]
     pub(crate) sync_trigger: Option<crate::config::Trigger>,
@@ -168,6 +188,8 @@ pub(crate) struct NodeArgs {
 pub(crate) struct SyncArgs {
     #[command(flatten)]
     pub(crate) common: CommonArgs,
+    #[command(flatten)]
+    pub(crate) discovery: DiscoveryArgs,
     /// The block hash to trust: everything under it is fetched and proved
     #[arg(long, env = "MOORLINE_HEAD", value_name = "HASH")]
     pub(crate) head: B256,

@@ -1,7 +1,10 @@
 //! The configuration that flags, environment and file come to.
 
+mod discovery;
+
 use std::{
     collections::BTreeMap,
+    fmt::Display,
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
@@ -11,15 +14,17 @@ use std::{
 
 use eyre::{Context, Result, eyre};
 use moorline_downloader::Budget;
-use moorline_messages::{NodeRecord, NodeRecordError};
+use moorline_messages::NodeRecord;
+use moorline_rpc::Namespace;
 use moorline_rules::ChainSpec;
 use moorline_trace_viewer::may_show_at;
 use moorline_tree::SyncTrigger;
 use serde::{Deserialize, Deserializer, Serialize};
 
+pub(crate) use self::discovery::Discovery;
 use crate::{
     budget_bytes::BudgetBytes,
-    cli::{CommonArgs, NO_BLOCKS, NodeArgs, RecordArgs, ResourceArgs, SyncArgs},
+    cli::{CommonArgs, DiscoveryArgs, NO_BLOCKS, NodeArgs, RecordArgs, ResourceArgs, SyncArgs},
     failure::Misuse,
 };
 
@@ -65,9 +70,14 @@ struct File {
     addr: Option<IpAddr>,
     port: Option<u16>,
     maxpeers: Option<usize>,
+    #[serde(rename = "trusted-peer")]
+    trusted_peer: Vec<String>,
+    #[serde(rename = "external-ip")]
+    external_ip: Option<IpAddr>,
     receipts: Option<bool>,
     #[serde(rename = "override")]
     overrides: BTreeMap<String, u64>,
+    discovery: discovery::DiscoveryFile,
     authrpc: EngineFile,
     http: HttpFile,
     sync: Sync,
@@ -89,6 +99,7 @@ struct EngineFile {
 struct HttpFile {
     addr: Option<IpAddr>,
     port: Option<u16>,
+    api: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -130,6 +141,10 @@ pub(crate) struct Settings {
     pub(crate) addr: IpAddr,
     pub(crate) port: u16,
     pub(crate) maxpeers: usize,
+    #[serde(rename = "trusted-peer", serialize_with = "as_text")]
+    pub(crate) trusted: Vec<NodeRecord>,
+    #[serde(rename = "external-ip", skip_serializing_if = "Option::is_none")]
+    pub(crate) external_ip: Option<IpAddr>,
     /// Whether receipts are kept; none is whatever the data directory has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) receipts: Option<bool>,
@@ -137,6 +152,7 @@ pub(crate) struct Settings {
     pub(crate) port_given: bool,
     #[serde(rename = "override")]
     pub(crate) overrides: BTreeMap<String, u64>,
+    pub(crate) discovery: Discovery,
     pub(crate) authrpc: Engine,
     pub(crate) http: Http,
     pub(crate) sync: SyncSettings,
@@ -156,6 +172,8 @@ pub(crate) struct Engine {
 pub(crate) struct Http {
     pub(crate) addr: IpAddr,
     pub(crate) port: u16,
+    #[serde(serialize_with = "as_text")]
+    pub(crate) api: Vec<Namespace>,
 }
 
 /// What a download may hold and have under way.
@@ -248,15 +266,18 @@ pub(crate) struct SyncSettings {
     pub(crate) trigger: Trigger,
 }
 
-fn as_text<S: serde::Serializer>(peers: &[NodeRecord], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(peers.iter().map(ToString::to_string))
+fn as_text<T: ToString, S: serde::Serializer>(
+    list: &[T],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(list.iter().map(ToString::to_string))
 }
 
 impl Settings {
     /// What a node's flags come to.
     pub(crate) fn of_node(args: &NodeArgs) -> Result<Self> {
         let file = read_file(args.common.config.as_deref())?;
-        let mut settings = Self::of(&args.common, &file)?;
+        let mut settings = Self::of(&args.common, &args.discovery, &file)?;
         let engine = &mut settings.authrpc;
         if let Some(addr) = args.engine_addr.or(file.authrpc.addr) {
             engine.addr = addr;
@@ -273,6 +294,10 @@ impl Settings {
         if let Some(port) = args.http_port.or(file.http.port) {
             settings.http.port = port;
         }
+        let api = or_written(&args.http_api, &file.http.api, "http.api")?;
+        if !api.is_empty() {
+            settings.http.api = api;
+        }
         if let Some(trigger) = args.sync_trigger.or(file.sync.trigger) {
             settings.sync.trigger = trigger;
         }
@@ -286,7 +311,7 @@ impl Settings {
     /// What a one-shot sync's flags come to.
     pub(crate) fn of_sync(args: &SyncArgs) -> Result<Self> {
         let file = read_file(args.common.config.as_deref())?;
-        let mut settings = Self::of(&args.common, &file)?;
+        let mut settings = Self::of(&args.common, &args.discovery, &file)?;
         settings.receipts = args.keep.receipts.or(settings.receipts);
         settings.download = Download::of(&args.resources, file.download);
         settings.metrics = Metrics::of(&args.resources, file.metrics);
@@ -296,29 +321,25 @@ impl Settings {
 
     /// What the common flags come to.
     pub(crate) fn of_common(args: &CommonArgs) -> Result<Self> {
-        Self::of(args, &read_file(args.config.as_deref())?)
+        let file = read_file(args.config.as_deref())?;
+        Self::of(args, &DiscoveryArgs::default(), &file)
     }
 
-    fn of(args: &CommonArgs, file: &File) -> Result<Self> {
+    fn of(args: &CommonArgs, finding: &DiscoveryArgs, file: &File) -> Result<Self> {
         let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let chain = args.chain.clone().or_else(|| file.chain.clone());
         let chain = chain.unwrap_or_else(|| "mainnet".to_owned());
         let datadir = args.datadir.clone().or_else(|| file.datadir.clone());
         let datadir = datadir.map_or_else(|| default_datadir(&chain), Ok)?;
-        let mut peer = args.peers.clone();
-        if peer.is_empty() {
-            for text in &file.peer {
-                let record: Result<NodeRecord, NodeRecordError> = text.parse();
-                let wrong = |error| Misuse(format!("the configuration's peer {text}: {error}"));
-                peer.push(record.map_err(wrong)?);
-            }
-        }
+        let peer = or_written(&args.peers, &file.peer, "peer")?;
+        let trusted = or_written(&finding.trusted, &file.trusted_peer, "trusted-peer")?;
+        let discovery = Discovery::of(finding, &file.discovery, &chain)?;
         let mut overrides = file.overrides.clone();
         overrides.extend(args.overrides.iter().cloned());
         let port = args.port.or(file.port);
         Ok(Self {
             authrpc: Engine { addr: local, port: 8551, jwtsecret: datadir.join("jwt.hex") },
-            http: Http { addr: local, port: 8545 },
+            http: Http { addr: local, port: 8545, api: Namespace::READING.to_vec() },
             sync: SyncSettings { trigger: Trigger::default() },
             download: Download::of(&ResourceArgs::default(), file.download),
             metrics: Metrics::of(&ResourceArgs::default(), file.metrics),
@@ -330,6 +351,9 @@ impl Settings {
             port: port.unwrap_or(30_303),
             port_given: port.is_some(),
             maxpeers: args.maxpeers.or(file.maxpeers).unwrap_or(50),
+            trusted,
+            external_ip: finding.external_ip.or(file.external_ip),
+            discovery,
             receipts: file.receipts,
             overrides,
         })
@@ -346,6 +370,22 @@ impl Settings {
             .map_err(|error| Misuse(format!("the fork times do not fit together: {error}")))?;
         Ok(spec)
     }
+}
+
+/// What the flags list, or else what the file does under this key.
+fn or_written<T>(given: &[T], written: &[String], key: &str) -> Result<Vec<T>>
+where
+    T: Clone + FromStr,
+    T::Err: Display,
+{
+    if !given.is_empty() {
+        return Ok(given.to_vec());
+    }
+    let read = |text: &String| {
+        let wrong = |error| Misuse(format!("the configuration's {key} {text}: {error}"));
+        Ok(text.parse().map_err(wrong)?)
+    };
+    written.iter().map(read).collect()
 }
 
 /// The rules of a chain named by a preset or a genesis file.

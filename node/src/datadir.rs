@@ -3,7 +3,10 @@
 //! ```text
 //! chain      which chain it is: a preset's name or a genesis file's text
 //! nodekey    this node's secp256k1 key, in hex
-//! enode      where this node can be reached, while it listens
+//! enode      where this node can be reached, while it runs
+//! enr        its signed record, while discovery runs
+//! authrpc    where its authenticated port is, and the file with that port's secret, while it runs
+//! peers.json what is known of peers: good ones, and bans
 //! jwt.hex    the secret shared with the consensus client, unless another file is named
 //! store/     the chain
 //! ```
@@ -11,6 +14,7 @@
 use std::{
     fs::{self, OpenOptions},
     io::Write,
+    net::SocketAddr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -21,7 +25,10 @@ use eyre::{Context, Result, bail, eyre};
 use moorline_rules::ChainSpec;
 use moorline_store::Disk;
 
-use crate::{config::spec_of, whole_file::write_whole};
+use crate::{config::spec_of, node::Started, whole_file::write_whole};
+
+/// The file that says where the authenticated port is.
+const RUNNING_AT: &str = "authrpc";
 
 /// A data directory.
 #[derive(Clone, Debug)]
@@ -101,10 +108,31 @@ impl DataDir {
         }
     }
 
-    /// Tells scripts where this node can be reached.
-    pub(crate) fn write_enode(&self, enode: &str) -> Result<()> {
-        fs::write(self.0.join("enode"), format!("{enode}\n"))
-            .wrap_err("cannot write to the data directory")
+    /// What is remembered of peers.
+    pub(crate) fn peers(&self) -> PathBuf {
+        self.0.join("peers.json")
+    }
+
+    /// Tells scripts, and other commands, where this node can be reached.
+    pub(crate) fn write_running(&self, started: &Started, jwt_secret: &Path) -> Result<()> {
+        let write = |name, lines: &[String]| {
+            let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+            fs::write(self.0.join(name), lines).wrap_err("cannot write to the data directory")
+        };
+        write("enode", &[started.enode.to_string()])?;
+        if let Some((_, enr)) = &started.discovery {
+            write("enr", std::slice::from_ref(enr))?;
+        }
+        let Some(addr) = started.engine else { return Ok(()) };
+        let secret = std::path::absolute(jwt_secret).unwrap_or_else(|_| jwt_secret.to_owned());
+        write(RUNNING_AT, &[addr.to_string(), secret.display().to_string()])
+    }
+
+    /// Where the node of this directory has its authenticated port, and the file with the secret.
+    pub(crate) fn running(&self) -> Option<(SocketAddr, PathBuf)> {
+        let text = fs::read_to_string(self.0.join(RUNNING_AT)).ok()?;
+        let (addr, secret) = text.split_once('\n')?;
+        Some((addr.parse().ok()?, PathBuf::from(secret.trim_end())))
     }
 }
 

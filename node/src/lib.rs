@@ -6,6 +6,7 @@
 //! A restart of the process loses connections and calls at hand, and nothing else: the store holds the
 //! chain, the forkchoice and the record of every unfinished download.
 
+mod announcing;
 mod bridge;
 mod budget_bytes;
 mod cli;
@@ -13,11 +14,14 @@ mod command;
 mod config;
 mod datadir;
 mod failure;
+mod finding;
 mod logging;
 mod metrics;
 mod node;
 mod observe;
+mod overlook;
 mod pace;
+mod peer_book;
 mod progress;
 mod recording;
 mod summary;
@@ -35,7 +39,7 @@ pub use moorline_kit::keep_panics_to_one_line;
 
 pub use crate::{
     metrics::MetricsError,
-    node::{Node, NodeConfig, NodeError, Started},
+    node::{DiscoverySetup, Node, NodeConfig, NodeError, Started},
     observe::{Observed, Watched},
     pace::{Pace, Phase},
     wiring::Crashers,

@@ -21,8 +21,8 @@ pub(crate) struct Logging {
 /// The filter is none.
 pub(crate) fn start(logging: &Logging, otherwise: &str) -> Result<()> {
     let wanted = logging.log.as_deref().unwrap_or(otherwise);
-    // sled logs its own housekeeping
-    let filter = EnvFilter::try_new(format!("sled=error,{wanted}"))
+    // these log their own housekeeping
+    let filter = EnvFilter::try_new(format!("sled=error,discv5=error,{wanted}"))
         .map_err(|error| Misuse(format!("--log {wanted} is no filter: {error}")))?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -1,5 +1,7 @@
 //! What the actors report, as Prometheus reads it: worked out when it is asked for, and kept nowhere.
 
+mod finding;
+mod peers;
 mod server;
 mod sheet;
 #[cfg(test)]
@@ -8,9 +10,10 @@ mod tests;
 
 use std::fmt;
 
+use moorline_discovery::DiscoveryView;
 use moorline_downloader::Budget;
 use moorline_kit::Port;
-use moorline_messages::{ActorName, PeerSummary, Stall};
+use moorline_messages::{ActorName, Stall};
 use moorline_rlpx::UnfinishedReceipts;
 use prometheus_client::{
     collector::Collector, encoding::DescriptorEncoder, encoding::text, registry::Registry,
@@ -21,9 +24,6 @@ pub use self::server::MetricsError;
 pub(crate) use self::server::MetricsHandle;
 use self::sheet::Sheet;
 use crate::observe::Observed;
-
-/// The longest name of a client that is passed on, in characters.
-const CLIENT_NAME_MAX: usize = 64;
 
 /// Every reason for a stall, under the name that its label has.
 const REASONS: [(Stall, &str); 6] = [
@@ -42,6 +42,7 @@ pub(crate) struct Metrics {
     pub(crate) budget: Budget,
     pub(crate) unfinished: UnfinishedReceipts,
     pub(crate) queues: Vec<Queue>,
+    pub(crate) discovery: Option<DiscoveryView>,
 }
 
 /// A port, as far as metrics go: how much waits in it.
@@ -90,7 +91,10 @@ impl Collector for Metrics {
         budgets(&mut sheet, &seen, self.budget)?;
         unfinished(&mut sheet, &self.unfinished)?;
         troubles(&mut sheet, &seen)?;
-        peers(&mut sheet, &seen)?;
+        peers::peers(&mut sheet, &seen.peers)?;
+        if let Some(discovery) = &self.discovery {
+            finding::discovery(&mut sheet, &discovery.counters())?;
+        }
         queues(&mut sheet, &self.queues)
     }
 }
@@ -189,35 +193,6 @@ fn troubles(sheet: &mut Sheet<'_>, seen: &Observed) -> fmt::Result {
     sheet.counter("store_failures", "Writes to the store that failed", seen.store_failures)?;
     let failing = u64::from(seen.store_failure.is_some());
     sheet.gauge("store_failing", "Whether the last write to the store failed", failing)
-}
-
-fn peers(sheet: &mut Sheet<'_>, seen: &Observed) -> fmt::Result {
-    let peers = &seen.peers.peers;
-    sheet.gauge("peers", "Peers that are connected", peers.len() as u64)?;
-    let labels: Vec<_> = peers.iter().map(labels_of).collect();
-    let rows = |of: fn(&PeerSummary) -> u64| {
-        labels.iter().cloned().zip(peers.iter().map(of)).collect::<Vec<_>>()
-    };
-    let delay = |peer: &PeerSummary| peer.delay_ms.map(|ms| ms as f64 / 1_000.0);
-    let delays = labels.iter().zip(peers).filter_map(|(of, peer)| Some((of.clone(), delay(peer)?)));
-    sheet.gauges("peer_delay_seconds", "A peer's usual time to answer", delays)?;
-    let help = "Requests that a peer has not answered yet";
-    sheet.gauges("peer_in_flight", help, rows(|peer| peer.in_flight))?;
-    let help = "Headers, bodies and blocks' receipts that a peer sent";
-    sheet.counters("peer_served_items", help, rows(|peer| peer.served_items))?;
-    let help = "Bytes of a peer's answers on the wire";
-    sheet.counters("peer_served_bytes", help, rows(|peer| peer.served_bytes))?;
-    let help = "Late and wrong answers of a peer";
-    sheet.counters("peer_faults", help, rows(|peer| peer.faults))
-}
-
-/// Names a peer. There are as many of these as peers that are connected, which has a bound. The id is
-/// longer than in logs, so that nobody makes up a second peer of the same name.
-fn labels_of(peer: &PeerSummary) -> [(&'static str, String); 2] {
-    let id = peer.id.0.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    let shown = |c: &char| !c.is_control();
-    let client = peer.client.chars().filter(shown).take(CLIENT_NAME_MAX).collect();
-    [("peer", id), ("client", client)]
 }
 
 fn queues(sheet: &mut Sheet<'_>, queues: &[Queue]) -> fmt::Result {

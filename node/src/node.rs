@@ -1,34 +1,54 @@
 //! A whole node: the actors, and the edges around them.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
+use alloy_eip2124::ForkFilter;
 use alloy_primitives::B256;
+use moorline_discovery::DiscoveryError;
 use moorline_downloader::Budget;
 use moorline_engine_api::{EngineConfig, EngineError, EngineHandle, EngineServer, JwtSecret};
 use moorline_kit::{ArbiterStopped, AskError, GaveUp, Tracer};
-use moorline_messages::{
-    AnnouncedRange, Forkchoice, Lane, NodeRecord, SessionCommand, StoreAnswer, StoreQuery,
-    TreeRequest, TreeVerdict,
-};
+use moorline_messages::{Forkchoice, Lane, NodeRecord, PeerBookReport, TreeRequest, TreeVerdict};
 use moorline_peer_manager::PeerManagerConfig;
 use moorline_rlpx::{Network, NetworkConfig, NetworkError, NetworkHandle};
-use moorline_rpc::{EthConfig, RpcHandle, RpcServer, RpcServerError, StorePort, eth_module};
+use moorline_rpc::{
+    AdminPorts, EthConfig, Namespace, PeerLimits, RpcHandle, RpcServer, RpcServerError, StorePort,
+    admin_module, eth_module, only,
+};
 use moorline_rules::ChainSpec;
 use moorline_store::Disk;
 use moorline_tree::{SyncTrigger, TreeConfig};
 use thiserror::Error;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 
 use crate::{
+    announcing::{Standing, announce},
     bridge::{self, StoredChain},
+    finding::Finding,
     metrics::{Metrics, MetricsError, MetricsHandle, Queue},
     observe::{self, Watched},
+    overlook::Overlook,
     told_store::ToldStore,
     wiring::{self, Actors, Crashers, Threads, Wired},
 };
 
+pub use crate::finding::DiscoverySetup;
+
 /// Events of sessions that may wait before the peer manager's own queue.
 const SESSION_EVENTS_MAX: usize = 64;
+
+/// Of the connections that are not with named peers, how many in a hundred the peers may open.
+const INBOUND_PERCENT: usize = 60;
+
+/// Sessions that are kept for peers that the operator names while the node runs.
+const NAMED_LATER_MAX: usize = 16;
 
 /// How long actors may take to finish what they promised.
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
@@ -48,8 +68,16 @@ pub struct NodeConfig {
     pub listen: Option<SocketAddr>,
     /// Peers to stay connected to.
     pub peers: Vec<NodeRecord>,
-    /// Most peers.
+    /// Peers that are let in whenever they come.
+    pub trusted: Vec<NodeRecord>,
+    /// Most peers, those aside. The peers may open 60 % of the connections.
     pub peers_max: usize,
+    /// What an earlier peer manager wanted to know again.
+    pub book: PeerBookReport,
+    /// How nodes are looked for, if they are.
+    pub discovery: Option<DiscoverySetup>,
+    /// Where others see us, if the operator knows.
+    pub external_ip: Option<IpAddr>,
     /// What a download may hold and have under way.
     pub budget: Budget,
     /// The lowest block wanted.
@@ -58,8 +86,8 @@ pub struct NodeConfig {
     pub sync_trigger: SyncTrigger,
     /// Where the Engine API listens, if anywhere, and its secret.
     pub engine: Option<(SocketAddr, JwtSecret)>,
-    /// Where JSON-RPC listens, if anywhere.
-    pub http: Option<SocketAddr>,
+    /// Where JSON-RPC listens, if anywhere, and what it answers.
+    pub http: Option<(SocketAddr, Vec<Namespace>)>,
     /// Where metrics are served, if anywhere.
     pub metrics: Option<SocketAddr>,
     /// Where the trace of everything that is told goes.
@@ -72,7 +100,10 @@ impl std::fmt::Debug for NodeConfig {
         f.debug_struct("NodeConfig")
             .field("listen", &self.listen)
             .field("peers", &self.peers)
+            .field("trusted", &self.trusted)
             .field("peers_max", &self.peers_max)
+            .field("discovery", &self.discovery)
+            .field("external_ip", &self.external_ip)
             .field("budget", &self.budget)
             .field("floor", &self.floor)
             .field("sync_trigger", &self.sync_trigger)
@@ -89,6 +120,9 @@ pub enum NodeError {
     /// The devp2p edge does not start.
     #[error(transparent)]
     Network(#[from] NetworkError),
+    /// Discovery does not start.
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
     /// The Engine API does not start.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -116,10 +150,12 @@ pub enum NodeError {
 }
 
 /// Where a started node can be reached.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Started {
     /// By peers.
     pub enode: NodeRecord,
+    /// By discovery, and the record that it tells others.
+    pub discovery: Option<(SocketAddr, String)>,
     /// By a consensus client.
     pub engine: Option<SocketAddr>,
     /// By JSON-RPC clients.
@@ -134,6 +170,8 @@ pub struct Node {
     wired: Wired,
     watched: Watched,
     network: NetworkHandle,
+    finding: Option<Finding>,
+    external_ip: Option<IpAddr>,
     engine: Option<EngineHandle>,
     http: Option<RpcHandle>,
     metrics: Option<MetricsHandle>,
@@ -152,14 +190,17 @@ impl Node {
             sync_trigger: config.sync_trigger,
             floor: config.floor,
         };
+        let inbound_max = inbound_share(config.peers_max);
         let peers = PeerManagerConfig {
             static_peers: config.peers.clone(),
+            trusted_peers: config.trusted.iter().map(|node| node.id).collect(),
             peers_max: config.peers_max,
-            ..PeerManagerConfig::default()
+            inbound_max,
+            book: config.book,
         };
-        // peers that the operator named count towards neither bound
-        let sessions_max = config.peers_max.saturating_add(config.peers.len());
-        let inbound_max = peers.inbound_max;
+        // peers that the operator names count towards neither bound
+        let named = config.peers.len().saturating_add(config.trusted.len());
+        let named = named.saturating_add(NAMED_LATER_MAX);
         let (events_in, events_out) = mpsc::channel(SESSION_EVENTS_MAX);
         let store = Arc::new(ToldStore { disk: config.store, all: reporters.all.clone() });
         let actors = Actors { tree, budget: config.budget, peers, store };
@@ -169,17 +210,17 @@ impl Node {
             spec: &spec,
             node_key: config.node_key,
             listen: config.listen,
-            sessions_max,
-            inbound_max,
+            sessions_max: config.peers_max.saturating_add(named),
+            inbound_max: inbound_max.saturating_add(named),
         };
-        let network = match edges.network(&wired.store.clone().held_by(Lane::Rlpx), events_in).await
-        {
-            Ok(network) => network,
-            Err(error) => {
-                stop_actors(wired, None).await;
-                return Err(error);
-            }
-        };
+        let (network, forks) =
+            match edges.network(&wired.store.clone().held_by(Lane::Rlpx), events_in).await {
+                Ok(started) => started,
+                Err(error) => {
+                    stop_actors(wired, None).await;
+                    return Err(error);
+                }
+            };
         let asked = bridge::Asked::default();
         let commands = network.commands.clone();
         tokio::spawn(bridge::commands(session_commands, commands, asked.clone()));
@@ -191,13 +232,32 @@ impl Node {
             reporters.sessions,
             asked,
         ));
-        tokio::spawn(announce(watched.clone(), wired.store.clone(), network.commands.clone()));
-        let mut node = Self { wired, watched, network, engine: None, http: None, metrics: None };
-        let started = match node.answer_calls(&spec, config.http, config.engine).await {
-            Ok(()) => node.show_metrics(config.metrics, config.budget).await,
-            Err(error) => Err(error),
+        let forks_heard = forks.subscribe();
+        tokio::spawn(announce(
+            watched.clone(),
+            wired.store.clone(),
+            network.commands.clone(),
+            forks,
+        ));
+        let limits = PeerLimits { peers_max: config.peers_max, inbound_max };
+        let mut node = Self {
+            wired,
+            watched,
+            network,
+            finding: None,
+            external_ip: config.external_ip,
+            engine: None,
+            http: None,
+            metrics: None,
         };
-        match started {
+        let edges = async {
+            if let Some(setup) = config.discovery {
+                node.find_peers(setup, config.node_key, config.listen, forks_heard).await?;
+            }
+            node.answer_calls(&spec, limits, config.listen, config.http, config.engine).await?;
+            node.show_metrics(config.metrics, config.budget).await
+        };
+        match edges.await {
             Ok(()) => Ok(node),
             // a port in use must not leave half a node behind
             Err(error) => {
@@ -207,23 +267,52 @@ impl Node {
         }
     }
 
+    /// Starts to look for peers.
+    async fn find_peers(
+        &mut self,
+        setup: DiscoverySetup,
+        node_key: [u8; 32],
+        listen: Option<SocketAddr>,
+        forks: watch::Receiver<ForkFilter>,
+    ) -> Result<(), NodeError> {
+        let tcp_port = listen.map_or(0, |_| self.network.local_record().addr.port());
+        let found = self.wired.found.clone();
+        let starting = Finding::start(setup, node_key, tcp_port, forks, found);
+        // large: it holds the state of two protocols
+        self.finding = Some(Box::pin(starting).await?);
+        Ok(())
+    }
+
     /// Starts the servers.
     async fn answer_calls(
         &mut self,
         spec: &Arc<ChainSpec>,
-        http: Option<SocketAddr>,
+        limits: PeerLimits,
+        listen: Option<SocketAddr>,
+        http: Option<(SocketAddr, Vec<Namespace>)>,
         engine: Option<(SocketAddr, JwtSecret)>,
     ) -> Result<(), NodeError> {
         let (wired, watched) = (&self.wired, &self.watched);
         let eth = EthConfig { spec: Arc::clone(spec), client_version: client_version() };
-        let module = eth_module(
+        let mut module = eth_module(
             eth,
             wired.store.clone().held_by(Lane::Rpc),
             watched.sync.clone(),
             watched.peers.clone(),
         )?;
-        if let Some(addr) = http {
-            self.http = Some(RpcServer::start(addr, module.clone()).await?);
+        let overview = Overlook {
+            watched: watched.all.clone(),
+            discovery: self.finding.as_ref().map(|finding| (finding.local_addr(), finding.view())),
+            record: self.started().enode,
+            listening: listen.is_some(),
+            network_id: spec.chain_id(),
+            genesis: spec.genesis().hash(),
+            limits,
+        };
+        let commands = wired.peer_commands.clone();
+        module.merge(admin_module(AdminPorts { commands, overview: Arc::new(overview) })?)?;
+        if let Some((addr, namespaces)) = http {
+            self.http = Some(RpcServer::start(addr, only(module.clone(), &namespaces)).await?);
         }
         if let Some((addr, jwt)) = engine {
             let (config, tree) = (EngineConfig::new(addr, jwt), wired.tree.clone());
@@ -247,10 +336,13 @@ impl Node {
             Queue::of(&wired.tree),
             Queue::of(&wired.store),
             Queue::of(&wired.session_events),
+            Queue::of(&wired.found),
+            Queue::of(&wired.peer_commands),
         ]);
         let watched = self.watched.all.clone();
         let unfinished = self.network.unfinished_receipts();
-        let metrics = Metrics { watched, budget, unfinished, queues };
+        let discovery = self.finding.as_ref().map(Finding::view);
+        let metrics = Metrics { watched, budget, unfinished, queues, discovery };
         self.metrics = Some(metrics.serve(addr).await?);
         Ok(())
     }
@@ -258,7 +350,11 @@ impl Node {
     /// Where the node can be reached.
     pub fn started(&self) -> Started {
         Started {
-            enode: reachable(self.network.local_record()),
+            enode: reachable(self.network.local_record(), self.external_ip),
+            discovery: self.finding.as_ref().map(|finding| {
+                let addr = finding.local_addr();
+                (addr, finding.view().enr())
+            }),
             engine: self.engine.as_ref().map(EngineHandle::local_addr),
             http: self.http.as_ref().map(RpcHandle::local_addr),
             metrics: self.metrics.as_ref().map(MetricsHandle::local_addr),
@@ -292,14 +388,18 @@ impl Node {
         }
     }
 
-    /// Stops against the flow: calls first, then the work, the sessions, and the store last.
+    /// Stops against the flow: calls first, then the search for peers, the work, the sessions, and the
+    /// store last.
     pub async fn stop(self) {
-        let Self { wired, network, engine, http, metrics, watched } = self;
+        let Self { wired, network, finding, engine, http, metrics, watched, .. } = self;
         if let Some(engine) = engine {
             drop(timeout(STOP_PATIENCE, engine.stop()).await);
         }
         if let Some(http) = http {
             drop(timeout(STOP_PATIENCE, http.stop()).await);
+        }
+        if let Some(finding) = finding {
+            drop(timeout(STOP_PATIENCE, finding.stop()).await);
         }
         stop_actors(wired, Some(network)).await;
         drop((metrics, watched));
@@ -321,15 +421,23 @@ async fn stop_actors(wired: Wired, network: Option<NetworkHandle>) {
     drop(tokio::task::spawn_blocking(move || wired.end()).await);
 }
 
-/// A node that listens everywhere can be reached on this machine, which is all it knows of itself.
-fn reachable(mut record: NodeRecord) -> NodeRecord {
-    if record.addr.ip().is_unspecified() {
+/// Of peers' connections, how many they may open: the others are kept for peers that we choose.
+const fn inbound_share(peers_max: usize) -> usize {
+    peers_max.saturating_mul(INBOUND_PERCENT).div_ceil(100)
+}
+
+/// A node that listens everywhere can be reached on this machine, which is all it knows of itself unless
+/// the operator says more.
+fn reachable(mut record: NodeRecord, external_ip: Option<IpAddr>) -> NodeRecord {
+    if let Some(ip) = external_ip {
+        record.addr.set_ip(ip);
+    } else if record.addr.ip().is_unspecified() {
         record.addr.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
     }
     record
 }
 
-fn client_version() -> String {
+pub(crate) fn client_version() -> String {
     format!("{CLIENT}/{}-{}", std::env::consts::OS, std::env::consts::ARCH)
 }
 
@@ -346,65 +454,22 @@ impl Edges<'_> {
         &self,
         store: &StorePort,
         events: mpsc::Sender<moorline_messages::SessionEvent>,
-    ) -> Result<NetworkHandle, NodeError> {
+    ) -> Result<(NetworkHandle, watch::Sender<ForkFilter>), NodeError> {
         let spec = self.spec;
-        let genesis = spec.genesis();
-        let range = stored_range(store).await?;
-        let mut fork_filter = spec.fork_filter(alloy_eip2124_head(0, genesis.timestamp));
-        if let Some((tip, timestamp)) = tip_time(store, range.latest).await? {
-            fork_filter.set_head(alloy_eip2124_head(tip, timestamp));
-        }
+        let standing = Standing::of(store).await?;
+        let fork_filter = standing.fork_filter(spec);
+        let (forks, _) = watch::channel(fork_filter.clone());
         let config = NetworkConfig {
             client_id: client_version(),
             listen: self.listen,
             terminal_total_difficulty: spec.terminal_total_difficulty(),
             max_sessions: self.sessions_max,
             max_inbound: self.inbound_max,
-            ..NetworkConfig::new(self.node_key, spec.chain_id(), genesis.hash(), fork_filter)
+            ..NetworkConfig::new(self.node_key, spec.chain_id(), spec.genesis().hash(), fork_filter)
         };
         let chain = Arc::new(StoredChain(store.clone()));
         let network = Network::start(config, chain, events)?;
-        drop(network.commands.send(SessionCommand::AnnounceRange(range)).await);
-        Ok(network)
-    }
-}
-
-fn alloy_eip2124_head(number: u64, timestamp: u64) -> alloy_eip2124::Head {
-    alloy_eip2124::Head { number, timestamp, ..alloy_eip2124::Head::default() }
-}
-
-async fn tip_time(store: &StorePort, number: u64) -> Result<Option<(u64, u64)>, NodeError> {
-    let block = moorline_messages::HashOrNumber::Number(number);
-    match store.ask(StoreQuery::Block { block }).await?? {
-        StoreAnswer::Block(Some(found)) => Ok(Some((number, found.block.header.timestamp))),
-        _ => Ok(None),
-    }
-}
-
-async fn stored_range(store: &StorePort) -> Result<AnnouncedRange, NodeError> {
-    match store.ask(StoreQuery::Status).await?? {
-        StoreAnswer::Status(status) => Ok(AnnouncedRange {
-            earliest: status.earliest.min(status.tip.number),
-            latest: status.tip.number,
-            latest_hash: status.tip.hash,
-        }),
-        _ => Ok(AnnouncedRange::default()),
-    }
-}
-
-/// Tells the sessions what can be served, whenever the tip has moved.
-async fn announce(mut watched: Watched, store: StorePort, commands: mpsc::Sender<SessionCommand>) {
-    let mut told = None;
-    while watched.all.changed().await.is_ok() {
-        let tip = watched.all.borrow_and_update().tree.as_ref().map(|tree| tree.tip);
-        if tip.is_none() || tip == told {
-            continue;
-        }
-        // the tree may be ahead of the disk, and peers are told only of what is on it
-        let Ok(range) = stored_range(&store).await else { continue };
-        told = Some(moorline_messages::BlockNumHash::new(range.latest, range.latest_hash));
-        if commands.send(SessionCommand::AnnounceRange(range)).await.is_err() {
-            return;
-        }
+        drop(network.commands.send(standing.announcement()).await);
+        Ok((network, forks))
     }
 }

@@ -100,7 +100,7 @@ export_equals() {
 }
 
 start_node() {
-  "$MOORLINE" node --chain "$GENESIS" --datadir "$WORK/node" --peer "$1" --addr 127.0.0.1 \
+  "$MOORLINE" node --no-discovery --chain "$GENESIS" --datadir "$WORK/node" --peer "$1" --addr 127.0.0.1 \
     --port "$NODE_P2P" --authrpc.port "$NODE_ENGINE" --authrpc.jwtsecret "$JWT" \
     --http.port "$NODE_HTTP" >"$WORK/node.log" 2>&1 &
   node_pid=$!

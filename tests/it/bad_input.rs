@@ -41,6 +41,32 @@ fn a_wrong_flag_is_a_wrong_use() {
 }
 
 #[test]
+fn a_wrong_word_about_peers_is_a_wrong_use() {
+    for (flag, value, sentence) in [
+        ("--bootnode", "enode://12@127.0.0.1:1", "a bootnode is enr:<base64> or enode://"),
+        ("--bootnode", "enr:abc", "not valid or not signed by its node"),
+        ("--discovery.dns", "enrtree://x", "is not enrtree://<key>@<domain>"),
+        ("--trusted-peer", "somebody", "an enode address begins with enode://"),
+        ("--http.api", "eth,personal", "expected eth, net, web3, debug or admin"),
+        ("--external-ip", "here", "invalid IP address"),
+    ] {
+        let done = run(MOORLINE, &["config", "show", "--datadir", "x", flag, value]);
+        assert_eq!(done.code(), Some(2), "{flag}: {}", done.stderr);
+        assert!(done.error().contains(sentence), "{flag}: {}", done.stderr);
+    }
+}
+
+#[test]
+fn a_sync_with_nobody_to_ask_is_a_wrong_use() {
+    let world = World::new(Profile::Empty, 1);
+    let nobody = sync_args(&world, world.head(), &[]);
+    let nobody: Vec<&str> = nobody.iter().map(String::as_str).collect();
+    expect_error(&run(MOORLINE, &nobody), 2, "sync needs somebody to ask");
+    let off = ["sync", "--no-discovery", "--head", &B256::ZERO.to_string(), "--datadir", "x"];
+    expect_error(&run(MOORLINE, &off), 2, "sync needs somebody to ask");
+}
+
+#[test]
 fn a_wrong_genesis_is_named() {
     let world = World::new(Profile::Empty, 1);
     let head = B256::repeat_byte(1).to_string();
@@ -155,6 +181,7 @@ async fn a_locked_a_foreign_and_a_damaged_directory_are_told_apart() {
 fn running_node(world: &World, engine: u16, http: u16) -> Child {
     let words = [
         "node",
+        "--no-discovery",
         "--chain",
         &world.genesis(),
         "--datadir",
@@ -190,6 +217,7 @@ fn a_bad_secret_is_refused() {
             MOORLINE,
             &[
                 "node",
+                "--no-discovery",
                 "--chain",
                 &world.genesis(),
                 "--datadir",

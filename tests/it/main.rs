@@ -15,6 +15,7 @@ mod engine;
 mod hostile_peers;
 mod kills;
 mod panics;
+mod peers;
 mod receipts;
 mod restarts;
 mod traces;

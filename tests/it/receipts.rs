@@ -57,8 +57,9 @@ async fn receipts_are_fetched_proved_kept_and_served_to_another() {
     drop(peers);
 
     // without the flag it goes on as it began, and serves what it has
-    let mut words =
-        ["node", "--chain", &world.genesis(), "--addr", "127.0.0.1"].map(str::to_owned).to_vec();
+    let mut words = ["node", "--no-discovery", "--chain", &world.genesis(), "--addr", "127.0.0.1"]
+        .map(str::to_owned)
+        .to_vec();
     words.extend(["--port", "0", "--authrpc.port", "0", "--http.port", "0"].map(str::to_owned));
     words.extend(["--datadir".to_owned(), world.arg("first")]);
     let (first, _) = tokio::task::spawn_blocking(move || {

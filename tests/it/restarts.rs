@@ -14,7 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A node, and a client of its Engine API.
 async fn start(world: &World, peers: Vec<String>, jwt: &JwtSecret) -> (Child, EngineClient) {
-    let mut words = vec!["node".to_owned(), "--chain".to_owned(), world.genesis()];
+    let mut words =
+        vec!["node".to_owned(), "--no-discovery".to_owned(), "--chain".to_owned(), world.genesis()];
     words.extend(["--datadir".to_owned(), world.arg("first")]);
     let free = ["--addr", "127.0.0.1", "--port", "0", "--authrpc.port", "0", "--http.port", "0"];
     words.extend(free.map(str::to_owned));

@@ -69,6 +69,7 @@ async fn connect(spec: &ChainSpec, peer: NodeRecord) -> Connection {
         fork_id: spec.fork_id(0, genesis.timestamp),
         total_difficulty: spec.terminal_total_difficulty(),
         range: AnnouncedRange { earliest: 0, latest: 0, latest_hash: genesis.hash() },
+        head: genesis.hash(),
     };
     connection.exchange_status(&status.at(connection.version())).await.unwrap();
     connection

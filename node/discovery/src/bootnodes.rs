@@ -37,7 +37,9 @@ mod tests {
     fn every_bootnode_and_list_of_the_presets_is_sound() {
         for (chain, own) in [("mainnet", MAINNET), ("sepolia", SEPOLIA), ("hoodi", HOODI)] {
             for line in own.lines().chain(DISCV5.lines()) {
-                line.parse::<Bootnode>().unwrap_or_else(|error| panic!("{line}: {error}"));
+                let node = line.parse::<Bootnode>();
+                let node = node.unwrap_or_else(|error| panic!("{line}: {error}"));
+                assert_eq!(node.to_string(), line);
             }
             let nodes = preset_bootnodes(chain).unwrap();
             assert_eq!(nodes.len(), own.lines().count() + DISCV5.lines().count());

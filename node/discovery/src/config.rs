@@ -13,7 +13,12 @@ use moorline_messages::{NodeRecord, PeerId};
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::{discv4::Seed, dns::TxtResolver, key::is_key, record::SignedRecord};
+use crate::{
+    discv4::Seed,
+    dns::{TreeLink, TxtResolver},
+    key::is_key,
+    record::SignedRecord,
+};
 
 const LOOKUP_PAUSE_MIN: Duration = Duration::from_millis(100);
 
@@ -24,7 +29,7 @@ pub struct DiscoveryConfig {
     pub node_key: [u8; 32],
     /// The UDP address of discv4 and discv5. Port 0 takes any that is free.
     pub listen_addr: SocketAddr,
-    /// The TCP port that the record names.
+    /// The TCP port that the record names. Where it is 0 the record names none, and nobody dials us.
     pub tcp_port: u16,
     /// The address that the record names. Without one it is that of `listen_addr`, if it is a
     /// particular one, or else the one that discv5 hears from others.
@@ -182,6 +187,18 @@ impl Bootnode {
     }
 }
 
+impl fmt::Display for Bootnode {
+    /// As it is read back.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Seed { id, addr, tcp } = match &self.0 {
+            Known::Enode(seed) => *seed,
+            Known::Record(record) => return f.write_str(&record.enr().to_base64()),
+        };
+        write!(f, "{}", NodeRecord { id, addr: SocketAddr::new(addr.ip(), tcp) })?;
+        if addr.port() == tcp { Ok(()) } else { write!(f, "?discport={}", addr.port()) }
+    }
+}
+
 impl FromStr for Bootnode {
     type Err = BootnodeError;
 
@@ -215,6 +232,15 @@ pub enum BootnodeError {
     Record,
 }
 
+/// Whether a text is `enrtree://<key>@<domain>`.
+///
+/// # Errors
+/// [`DiscoveryError::DnsTree`] where it is not.
+pub fn check_dns_tree(text: &str) -> Result<(), DiscoveryError> {
+    let link = text.parse::<TreeLink>();
+    link.map(drop).map_err(|_| DiscoveryError::DnsTree(text.to_owned()))
+}
+
 /// Why discovery cannot start. This node's fault, each of them.
 #[derive(Debug, Error)]
 pub enum DiscoveryError {
@@ -225,7 +251,7 @@ pub enum DiscoveryError {
     #[error("the node's own record cannot be signed")]
     Record,
     /// The address cannot be listened on.
-    #[error("cannot listen for discovery on {addr}: {source}")]
+    #[error("cannot listen for discovery on {addr}: {source}; choose another --discovery.port")]
     Listen {
         /// The address.
         addr: SocketAddr,

@@ -132,6 +132,11 @@ impl DiscoveryHandle {
         self.counters.lock().clone()
     }
 
+    /// What can be asked without the handle.
+    pub fn view(&self) -> DiscoveryView {
+        DiscoveryView { local: self.local.clone(), counters: self.counters.clone() }
+    }
+
     /// Ends it and waits until the socket is free.
     pub async fn shutdown(mut self) {
         self.stop.cancel();
@@ -140,6 +145,30 @@ impl DiscoveryHandle {
                 warn!(%error, "a task of discovery did not end well");
             }
         }
+    }
+}
+
+/// What a discovery says of itself, for whoever watches. Outlives it.
+#[derive(Clone, Debug)]
+pub struct DiscoveryView {
+    local: watch::Receiver<LocalNode>,
+    counters: SharedCounters,
+}
+
+impl DiscoveryView {
+    /// Our record as it is told to others now: `enr:` and base64.
+    pub fn enr(&self) -> String {
+        self.local.borrow().enr.clone()
+    }
+
+    /// Our `enode://` address.
+    pub fn enode(&self) -> String {
+        self.local.borrow().enode.clone()
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> DiscoveryCounters {
+        self.counters.lock().clone()
     }
 }
 

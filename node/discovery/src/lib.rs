@@ -28,8 +28,10 @@ mod tests;
 mod v5;
 
 pub use bootnodes::{preset_bootnodes, preset_dns_tree};
-pub use config::{Bootnode, BootnodeError, Bounds, DiscoveryConfig, DiscoveryError, Mechanisms};
+pub use config::{
+    Bootnode, BootnodeError, Bounds, DiscoveryConfig, DiscoveryError, Mechanisms, check_dns_tree,
+};
 pub use counters::{DiscoveryCounters, DropReason};
-pub use discovery::{Discovery, DiscoveryHandle};
+pub use discovery::{Discovery, DiscoveryHandle, DiscoveryView};
 pub use dns::{ResolveError, SystemResolver, TxtResolver};
 pub use gate::{Candidate, Refusal, Via};

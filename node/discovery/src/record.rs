@@ -118,10 +118,16 @@ impl LocalRecord {
         if let Some(ip) = ip {
             builder.ip(ip);
         }
-        if ip.is_some_and(|ip| ip.is_ipv6()) {
-            builder.udp6(udp).tcp6(tcp);
+        let v6 = ip.is_some_and(|ip| ip.is_ipv6());
+        if v6 {
+            builder.udp6(udp);
         } else {
-            builder.udp4(udp).tcp4(tcp);
+            builder.udp4(udp);
+        }
+        if tcp != 0 && v6 {
+            builder.tcp6(tcp);
+        } else if tcp != 0 {
+            builder.tcp4(tcp);
         }
         let enr = builder.build(&signing_key(&key)?).map_err(|_| DiscoveryError::Record)?;
         Ok(Self { enr, key })

@@ -37,6 +37,8 @@ pub struct LocalStatus {
     pub total_difficulty: U256,
     /// What the node serves.
     pub range: AnnouncedRange,
+    /// For eth/68: the hash of the highest block that is here.
+    pub head: B256,
 }
 
 impl LocalStatus {
@@ -45,10 +47,7 @@ impl LocalStatus {
         let chain = if version >= 69 {
             StatusChain::Range(self.range)
         } else {
-            StatusChain::Head {
-                total_difficulty: self.total_difficulty,
-                head: self.range.latest_hash,
-            }
+            StatusChain::Head { total_difficulty: self.total_difficulty, head: self.head }
         };
         Status {
             version,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use alloy_eip2124::{ForkFilter, Head};
-use alloy_primitives::U256;
+use alloy_primitives::{B256, U256};
 use moorline_messages::{AnnouncedRange, HashOrNumber};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,8 @@ const HEADER_BUDGET_BYTES: usize = 64 << 10;
 #[derive(Clone, Debug)]
 pub(crate) struct LocalChain {
     pub(crate) range: AnnouncedRange,
+    /// The highest block that is here, whether or not it is in the range.
+    pub(crate) head: B256,
     pub(crate) fork_filter: ForkFilter,
 }
 
@@ -31,11 +33,11 @@ pub(crate) fn worth_telling(told: &AnnouncedRange, now: &AnnouncedRange) -> bool
         || now.earliest.abs_diff(told.earliest) >= BLOCKS_BETWEEN_UPDATES
 }
 
-/// Follows the ranges that the node announces. The time of the latest block, which the fork id
-/// depends on, comes from its header.
+/// Follows what the node announces: a range, and the hash of its tip. The time of the tip, which the
+/// fork id depends on, comes from its header.
 pub(crate) async fn follow(
     chain: Arc<dyn ChainSource>,
-    mut announced: watch::Receiver<AnnouncedRange>,
+    mut announced: watch::Receiver<(AnnouncedRange, B256)>,
     local: watch::Sender<LocalChain>,
     stop: CancellationToken,
 ) {
@@ -48,12 +50,13 @@ pub(crate) async fn follow(
         if changed.is_err() {
             return;
         }
-        let range = *announced.borrow_and_update();
-        let start = HashOrNumber::Hash(range.latest_hash);
+        let (range, head) = *announced.borrow_and_update();
+        let start = HashOrNumber::Hash(head);
         let found = chain.headers(start, 1, 0, false, HEADER_BUDGET_BYTES).await;
         let header = found.first().and_then(|raw| seal_header(raw).ok());
         local.send_modify(|local| {
             local.range = range;
+            local.head = head;
             if let Some(header) = header {
                 local.fork_filter.set_head(Head {
                     number: header.number,
@@ -69,8 +72,6 @@ pub(crate) async fn follow(
 
 #[cfg(test)]
 mod tests {
-    use alloy_primitives::B256;
-
     use super::*;
 
     fn range(earliest: u64, latest: u64, hash: u8) -> AnnouncedRange {

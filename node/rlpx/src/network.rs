@@ -151,9 +151,10 @@ impl Network {
         let socket = config.listen.map(bind).transpose()?;
         let addr = socket.as_ref().map_or((Ipv4Addr::UNSPECIFIED, 0).into(), |(_, addr)| *addr);
         let range = AnnouncedRange { earliest: 0, latest: 0, latest_hash: config.genesis };
-        let initial = LocalChain { range, fork_filter: config.fork_filter.clone() };
+        let initial =
+            LocalChain { range, head: config.genesis, fork_filter: config.fork_filter.clone() };
         let (local_sender, local) = watch::channel(initial);
-        let (announce, announced) = watch::channel(range);
+        let (announce, announced) = watch::channel((range, config.genesis));
         let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
         let shared = Arc::new(Shared {
             hello: Hello::new(&config.client_id, &versions, addr.port(), id),
@@ -272,6 +273,7 @@ impl Shared {
             fork_id: local.fork_filter.current(),
             total_difficulty: self.config.terminal_total_difficulty,
             range: local.range,
+            head: local.head,
         }
     }
 
@@ -375,7 +377,7 @@ impl Shared {
 async fn obey(
     shared: Arc<Shared>,
     mut commands: mpsc::Receiver<SessionCommand>,
-    announce: watch::Sender<AnnouncedRange>,
+    announce: watch::Sender<(AnnouncedRange, B256)>,
 ) {
     loop {
         let command = tokio::select! {
@@ -402,8 +404,8 @@ async fn obey(
                     let _ = link.closing.try_send(reason);
                 }
             }
-            Some(SessionCommand::AnnounceRange(range)) => {
-                announce.send_replace(range);
+            Some(SessionCommand::AnnounceRange { range, tip }) => {
+                announce.send_replace((range, tip.hash));
             }
             Some(SessionCommand::Introduce) => shared.registry.introduce_all(),
         }

@@ -4,6 +4,7 @@ mod chain;
 mod db;
 mod demo;
 mod node;
+mod peers;
 mod show;
 mod sync;
 mod trace;
@@ -26,6 +27,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Command::Chain(command) => chain::run(command),
         Command::Db(command) => db::run(command),
         Command::Trace(command) => trace::run(command),
+        Command::Peers(args) => on_actix(peers::run(args)),
         Command::Config(ConfigCommand::Show(args)) => show::run(&args),
     }
 }

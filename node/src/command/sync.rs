@@ -21,8 +21,9 @@ use crate::{
     config::Settings,
     datadir::DataDir,
     failure::Misuse,
-    node::{Node, NodeConfig, NodeError},
+    node::{DiscoverySetup, Node, NodeConfig, NodeError},
     observe::Observed,
+    peer_book::PeerBook,
     progress::{self, HeadFrom},
     recording::Recorded,
     summary::Summary,
@@ -32,6 +33,9 @@ use crate::{
 /// How long to wait for the first peer.
 const PEER_PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long to look for one.
+const FINDING_PATIENCE: Duration = Duration::from_secs(180);
+
 /// How long nothing may move after a failure that nobody is trying to mend, or without a peer.
 const STALL_PATIENCE: Duration = Duration::from_secs(120);
 
@@ -40,10 +44,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 pub(crate) async fn run(args: SyncArgs) -> Result<()> {
     let settings = Settings::of_sync(&args)?;
-    if settings.peer.is_empty() {
-        let text = "sync needs somebody to ask: name a peer with --peer enode://...";
-        bail!(Misuse(text.to_owned()));
-    }
+    let discovery = who_to_ask(&settings)?;
     let spec = Arc::new(settings.spec()?);
     let datadir = DataDir::new(&settings.datadir);
     let store = datadir.open(&settings.chain, &spec, settings.receipts)?;
@@ -55,6 +56,10 @@ pub(crate) async fn run(args: SyncArgs) -> Result<()> {
         return tell(&summary, args.json);
     }
     let listen = settings.port_given.then(|| SocketAddr::new(settings.addr, settings.port));
+    let (mut kept, mut book) = PeerBook::open(datadir.peers());
+    if discovery.is_none() {
+        kept.keep_back(std::mem::take(&mut book.good));
+    }
     let recorded = Recorded::start(&settings.trace, &datadir.flights())?;
     let node = Node::start(NodeConfig {
         spec: Arc::clone(&spec),
@@ -62,7 +67,11 @@ pub(crate) async fn run(args: SyncArgs) -> Result<()> {
         node_key: datadir.node_key()?,
         listen,
         peers: settings.peer.clone(),
+        trusted: settings.trusted.clone(),
         peers_max: settings.maxpeers,
+        book,
+        discovery,
+        external_ip: settings.external_ip,
         budget: settings.download.budget(),
         floor,
         sync_trigger: SyncTrigger::Forkchoice,
@@ -73,6 +82,7 @@ pub(crate) async fn run(args: SyncArgs) -> Result<()> {
     })
     .await?;
     super::say_where_metrics_are(&node.started());
+    let keeping = kept.keep(node.watched().all);
     let shown = progress::show(node.watched().all, HeadFrom::CommandLine, args.json);
     let started = moorline_kit::now();
     let done = tokio::select! {
@@ -85,6 +95,7 @@ pub(crate) async fn run(args: SyncArgs) -> Result<()> {
     let peers = *node.watched().peers.borrow();
     let elapsed = moorline_kit::now().saturating_duration_since(started);
     node.stop().await;
+    keeping.finish().await;
     recorded.stop().await;
     let head = done?;
     let first = earliest(&store)?;
@@ -93,6 +104,21 @@ pub(crate) async fn run(args: SyncArgs) -> Result<()> {
     summary.trace = settings.trace.dir;
     summary.keeps_receipts = store.keeps_receipts();
     tell(&summary, args.json)
+}
+
+/// Those that are named. Where nobody is, peers are looked for, from a port of their own unless one is
+/// given: nobody needs to find a sync.
+fn who_to_ask(settings: &Settings) -> Result<Option<DiscoverySetup>> {
+    if !settings.peer.is_empty() {
+        return Ok(None);
+    }
+    if !settings.discovery.enabled || !settings.discovery.knows_somebody() {
+        let text = "sync needs somebody to ask: name a peer with --peer enode://..., or a node to \
+                    find peers by with --bootnode";
+        bail!(Misuse(text.to_owned()));
+    }
+    let port = (!settings.port_given).then_some(0);
+    settings.discovery.setup(settings.addr, settings.external_ip, port)
 }
 
 fn millis(at: Instant, since: Instant) -> u64 {
@@ -188,7 +214,14 @@ impl Watch {
             bail!("{error}; mend that, and the same command goes on from here");
         }
         self.met_a_peer |= !seen.peers.peers.is_empty();
-        if !self.met_a_peer && now.saturating_duration_since(self.now) > PEER_PATIENCE {
+        let patience = if self.peers_named == 0 { FINDING_PATIENCE } else { PEER_PATIENCE };
+        if !self.met_a_peer && now.saturating_duration_since(self.now) > patience {
+            if self.peers_named == 0 {
+                bail!(
+                    "no peer was found that could be reached: check that UDP and TCP get through, or \
+                     name a peer with --peer"
+                );
+            }
             bail!("no peer could be reached: {}", why_no_peer(seen));
         }
         // the only peer there is will not change its network while we wait
@@ -215,7 +248,8 @@ impl Watch {
         }
         let Some(trouble) = &tree.trouble else { return Ok(()) };
         let target_unknown = tree.target.is_none_or(|target| target.number.is_none());
-        if target_unknown {
+        // of those that are named the first answers count; others may be found who know it
+        if target_unknown && (self.peers_named > 0 || stalled) {
             bail!("{trouble}; check the hash, or name other peers with --peer");
         }
         if stalled {

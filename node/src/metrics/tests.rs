@@ -7,9 +7,11 @@ use std::{
 };
 
 use alloy_primitives::B512;
+use moorline_discovery::{Discovery, DiscoveryConfig, DiscoveryHandle, Mechanisms};
 use moorline_kit::{Inbox, Limit};
 use moorline_messages::{
-    BlockNumHash, Direction, PeerId, PeerOrigin, ProgressReport, StoreQuery, TreeReport, TreeTarget,
+    BlockNumHash, Direction, PeerCounts, PeerId, PeerOrigin, PeerPace, PeerSummary, ProgressReport,
+    StoreQuery, TreeReport, TreeTarget,
 };
 use moorline_rlpx::UnfinishedReceipts;
 use tokio::{
@@ -43,7 +45,8 @@ impl Rig {
         let (port, inbox) = Port::channel("store queries", limit);
         let queues = vec![Queue::of(&port)];
         let (budget, unfinished) = (Budget::default(), UnfinishedReceipts::default());
-        let metrics = Metrics { watched, budget, unfinished, queues };
+        let discovery = Some(discovery().await.view());
+        let metrics = Metrics { watched, budget, unfinished, queues, discovery };
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let handle = metrics.serve_patiently(addr, patience).await.unwrap();
         Self { handle, seen, port, _inbox: inbox }
@@ -71,6 +74,16 @@ impl Rig {
         );
         Scrape::read(body)
     }
+}
+
+/// One that ends at once: what it says of itself outlives it.
+async fn discovery() -> DiscoveryHandle {
+    let filter = moorline_rules::ChainSpec::mainnet().fork_filter(alloy_eip2124::Head::default());
+    let (_, forks) = watch::channel(filter);
+    let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let mechanisms = Mechanisms { discv4: true, discv5: false, dns: false };
+    let config = DiscoveryConfig { mechanisms, ..DiscoveryConfig::new([7; 32], addr, 0, forks) };
+    Discovery::start(config).await.unwrap()
 }
 
 async fn rest_of(mut stream: TcpStream) -> String {
@@ -157,9 +170,9 @@ fn peer(byte: u8, client: &str, delay_ms: Option<u64>) -> PeerSummary {
         connected_s: 60,
         eth_version: 69,
         range: None,
-        score_ms: None,
+        score_ms: delay_ms.map(|ms| ms * 2),
         delay_ms,
-        headers: None,
+        headers: Some(PeerPace { delay_ms: 30, items_per_s: 700, served_items: 4 }),
         bodies: None,
         receipts: None,
         faults: 2,
@@ -203,6 +216,11 @@ fn busy() -> Observed {
     seen.pace.eta = Some(Duration::from_millis(1_500));
     seen.restarts.insert(ActorName::PeerManager, 2);
     seen.peers.peers = vec![peer(1, "Geth/v1", Some(52)), peer(2, "reth/v2", None)];
+    seen.peers.dialling = 5;
+    seen.peers.candidates = 60;
+    seen.peers.banned = 7;
+    seen.peers.counts =
+        PeerCounts { dials: 80, dial_failures: 9, refused: 10, timeouts: 11, bans: 12 };
     seen
 }
 
@@ -243,7 +261,33 @@ async fn everything_that_is_reported_is_read_over_http() {
         ("moorline_peers", 2.0),
         ("moorline_peer_delay_seconds{peer=\"0101010101010101\",client=\"Geth/v1\"}", 0.052),
         ("moorline_peer_in_flight{peer=\"0202020202020202\",client=\"reth/v2\"}", 3.0),
-        ("moorline_peer_served_items_total{peer=\"0101010101010101\",client=\"Geth/v1\"}", 4.0),
+        ("moorline_peer_score_seconds{peer=\"0101010101010101\",client=\"Geth/v1\"}", 0.104),
+        (
+            "moorline_peer_served_items_total{peer=\"0101010101010101\",client=\"Geth/v1\",kind=\"headers\"}",
+            4.0,
+        ),
+        (
+            "moorline_peer_kind_delay_seconds{peer=\"0101010101010101\",client=\"Geth/v1\",kind=\"headers\"}",
+            0.03,
+        ),
+        (
+            "moorline_peer_kind_items_per_second{peer=\"0101010101010101\",client=\"Geth/v1\",kind=\"headers\"}",
+            700.0,
+        ),
+        ("moorline_peers_connected{direction=\"outbound\",origin=\"static\"}", 2.0),
+        ("moorline_peers_connected{direction=\"inbound\",origin=\"inbound\"}", 0.0),
+        ("moorline_peers_dialling", 5.0),
+        ("moorline_peers_candidates", 60.0),
+        ("moorline_peers_banned", 7.0),
+        ("moorline_peers_dials_total", 80.0),
+        ("moorline_peers_dial_failures_total", 9.0),
+        ("moorline_peers_refused_total", 10.0),
+        ("moorline_peers_timeouts_total", 11.0),
+        ("moorline_peers_bans_total", 12.0),
+        ("moorline_discovery_table_nodes{protocol=\"discv4\"}", 0.0),
+        ("moorline_discovery_packets_dropped_total{reason=\"unproven\"}", 0.0),
+        ("moorline_discovery_candidates_total{via=\"dns\"}", 0.0),
+        ("moorline_discovery_refused_total{reason=\"full\"}", 0.0),
         ("moorline_peer_served_bytes_total{peer=\"0101010101010101\",client=\"Geth/v1\"}", 5.0),
         ("moorline_peer_faults_total{peer=\"0101010101010101\",client=\"Geth/v1\"}", 2.0),
         ("moorline_port_waiting_messages{port=\"store queries\"}", 1.0),
@@ -264,6 +308,12 @@ async fn the_manual_names_every_series_and_every_reason_for_a_stall() {
         let named = ["`", "{"].map(|end| manual.contains(&format!("`{name}{end}")));
         assert!(named.contains(&true), "{name} is not in the manual");
     }
+    for (_, reason) in finding::DROPS {
+        assert!(manual.contains(&format!("`{reason}`")), "{reason}");
+    }
+    for (_, reason) in finding::REFUSALS {
+        assert!(manual.contains(&format!("`{reason}`")), "{reason}");
+    }
     for (stall, reason) in REASONS {
         assert!(manual.contains(&format!("| `{stall}` | `{reason}` |")), "{reason}");
     }
@@ -283,7 +333,7 @@ async fn a_peer_that_left_leaves_no_series_and_a_stall_names_its_reason() {
     assert!(!scrape.samples.keys().any(|series| series.contains("client=")));
     assert_eq!(scrape.samples.get("moorline_eta_seconds"), None);
     scrape.expect("moorline_idle_seconds", 24.0);
-    let reasons = scrape.samples.iter().filter(|(series, _)| series.contains("{reason="));
+    let reasons = scrape.samples.iter().filter(|(series, _)| series.contains("_stalled{"));
     let values: Vec<f64> = reasons.map(|(_, value)| *value).collect();
     assert_eq!((values.len(), values.iter().sum()), (REASONS.len(), 1.0));
     scrape.expect("moorline_stalled{reason=\"lacking\"}", 1.0);
@@ -299,7 +349,7 @@ async fn what_a_peer_calls_itself_cannot_break_a_line() {
     let rig = Rig::showing(seen).await;
     let scrape = rig.scrape().await;
     scrape.expect("moorline_tip_block", 16.0);
-    let delays = scrape.samples.keys().filter(|series| series.contains("_delay_"));
+    let delays = scrape.samples.keys().filter(|series| series.contains("_peer_delay_"));
     assert!(delays.clone().all(|series| series.chars().count() < 160));
     assert_eq!(delays.count(), names.len());
 }
@@ -351,6 +401,7 @@ async fn the_port_is_free_again_once_the_handle_is_gone_and_a_taken_one_is_told(
         budget: Budget::default(),
         unfinished: UnfinishedReceipts::default(),
         queues: Vec::new(),
+        discovery: None,
     };
     let refused = another().serve(addr).await.unwrap_err();
     assert!(refused.to_string().contains("choose another --metrics.port"), "{refused}");

@@ -25,7 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// A node as a child process, beside peers that serve the world's chain.
 async fn start(world: &World, peers: Vec<String>) -> (Child, Calls, Answers) {
     let jwt = JwtSecret::create(&world.path("jwt.hex")).unwrap();
-    let mut words = ["node", "--addr", "127.0.0.1", "--port", "0"].map(str::to_owned).to_vec();
+    let mut words = ["node", "--no-discovery", "--addr", "127.0.0.1", "--port", "0"]
+        .map(str::to_owned)
+        .to_vec();
     words.extend(["--authrpc.port", "0", "--http.port", "0", "--chain"].map(str::to_owned));
     words.extend([world.genesis(), "--datadir".to_owned(), world.arg("node")]);
     words.extend(["--authrpc.jwtsecret".to_owned(), world.arg("jwt.hex")]);

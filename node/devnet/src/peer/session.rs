@@ -98,6 +98,7 @@ fn status(config: &PeerConfig, tip: BlockNumHash) -> LocalStatus {
         fork_id: spec.fork_id(tip.number, time),
         total_difficulty: spec.terminal_total_difficulty(),
         range: range(tip),
+        head: tip.hash,
     };
     if config.behaviour == Behaviour::OtherNetwork {
         status.network_id = status.network_id.wrapping_add(1);

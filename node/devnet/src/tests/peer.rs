@@ -102,6 +102,7 @@ impl Client {
                 latest: 0,
                 latest_hash: spec.genesis().hash(),
             },
+            head: spec.genesis().hash(),
         };
         let status = connection.exchange_status(&ours.at(connection.version())).await?;
         Ok(Self { connection, status })

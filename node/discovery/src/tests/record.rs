@@ -57,6 +57,15 @@ fn our_record_says_where_we_are_and_which_fork_we_are_on() {
 }
 
 #[test]
+fn a_node_that_nobody_can_dial_names_no_port_to_dial() {
+    let record = LocalRecord::new(key(1), Some([1, 2, 3, 4].into()), 30_303, 0, FORK, 7).unwrap();
+    let read = SignedRecord::decode(&record.rlp()).unwrap();
+    assert_eq!(read.tcp_addr(), None);
+    assert_eq!(read.udp_addr(), Some("1.2.3.4:30303".parse().unwrap()));
+    assert!(record.enode().ends_with("@1.2.3.4:0?discport=30303"), "{}", record.enode());
+}
+
+#[test]
 fn at_a_fork_the_record_is_signed_again_under_a_higher_number() {
     // Osaka and the BPO forks of mainnet, by time
     let spec = ChainSpec::mainnet();

@@ -257,6 +257,7 @@ async fn statuses_are_exchanged_and_nothing_of_eth_comes_before_them() {
         fork_id: ForkId { hash: alloy_eip2124::ForkHash([1; 4]), next: 0 },
         total_difficulty: U256::ZERO,
         range: AnnouncedRange { earliest: 0, latest: 0, latest_hash: B256::repeat_byte(1) },
+        head: B256::repeat_byte(1),
     };
     let (mut a, mut b) = pair().await;
     let ours = status.at(70);

@@ -314,6 +314,7 @@ impl Peer {
             fork_id: fork_filter(chain.hash(0)).current(),
             total_difficulty: U256::ZERO,
             range: chain.range(0),
+            head: chain.hash(0),
         }
     }
 

@@ -401,7 +401,7 @@ async fn ranges_are_announced_to_new_peers_at_once_and_to_old_ones_after_32_bloc
     let chain = MemoryChain::of(200);
     let mut node = Node::start(&chain);
     let (_, mut old) = node.met(&chain).await;
-    let announce = |latest| SessionCommand::AnnounceRange(chain.range(latest));
+    let announce = |latest| announcement(&chain, latest, latest);
     for latest in [10, 31, 40, 60, 39] {
         node.command(announce(latest)).await;
         until(|| node.handle.shared.local.borrow().range.latest == latest).await;
@@ -424,6 +424,28 @@ async fn ranges_are_announced_to_new_peers_at_once_and_to_old_ones_after_32_bloc
     let status = oldest.status(&chain).await.unwrap();
     let head = chain.range(100).latest_hash;
     assert_eq!(status.chain, eth::StatusChain::Head { total_difficulty: U256::ZERO, head });
+}
+
+/// What is served up to `latest`, on a chain that goes on to `tip`.
+fn announcement(chain: &MemoryChain, latest: u64, tip: u64) -> SessionCommand {
+    SessionCommand::AnnounceRange { range: chain.range(latest), tip: chain.block(tip) }
+}
+
+#[tokio::test]
+async fn the_fork_and_the_head_follow_the_tip_where_less_is_served() {
+    let chain = MemoryChain::of(200);
+    let node = Node::start(&chain);
+    node.command(announcement(&chain, 0, 100)).await;
+    until(|| node.handle.shared.local.borrow().head == chain.block(100).hash).await;
+    let mut new = Peer::hello(&node, &[69]).await.unwrap();
+    let status = new.status(&chain).await.unwrap();
+    assert_eq!(status.range(), Some(chain.range(0)));
+    // block 100 lies past the fork at 60
+    assert_ne!(status.fork_id, Peer::local_status(&chain).fork_id);
+    let mut old = Peer::hello(&node, &[68]).await.unwrap();
+    let head = chain.block(100).hash;
+    let expected = eth::StatusChain::Head { total_difficulty: U256::ZERO, head };
+    assert_eq!(old.status(&chain).await.unwrap().chain, expected);
 }
 
 #[tokio::test]

@@ -67,7 +67,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<()> {
     if outcome.is_ok() && args.hold {
         demo.hold().await;
     }
-    let done = demo.finish(outcome).await;
+    let done = Box::pin(demo.finish(outcome)).await;
     let summary = done?;
     if args.json {
         terminal::print(&serde_json::to_string(&summary)?)?;
@@ -173,12 +173,16 @@ impl Demo {
             node_key: datadir.node_key()?,
             listen: Some(loopback),
             peers: self.net.records(),
+            trusted: Vec::new(),
             peers_max: PEERS_MAX,
+            book: moorline_messages::PeerBookReport::default(),
+            discovery: None,
+            external_ip: None,
             budget: Budget::default(),
             floor: 1,
             sync_trigger: moorline_tree::SyncTrigger::Forkchoice,
             engine: Some((loopback, self.consensus.jwt())),
-            http: Some(loopback),
+            http: Some((loopback, moorline_rpc::Namespace::READING.to_vec())),
             metrics: None,
             tracer: self.recorded.as_ref().map_or(Tracer::OFF, Recorded::tracer),
         })
