@@ -1,5 +1,11 @@
 //! Messages on a stream: what is read and written once the handshake is over.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use alloy_primitives::Bytes as AlloyBytes;
 use bytes::{Buf, Bytes, BytesMut};
 use moorline_messages::DisconnectReason;
 use tokio::{
@@ -19,6 +25,33 @@ use crate::{
 /// How much is read from a socket at once, so that memory grows with what has arrived and not with
 /// what a frame's header claims.
 const READ_CHUNK_BYTES: usize = 64 << 10;
+
+/// The largest frame before Status: that of a hello and its id. Whoever has not shown its network is
+/// not worth more memory.
+const MAX_MEETING_FRAME_BYTES: usize = MAX_HELLO_BYTES.saturating_add(1);
+/// The largest frame of a peer that was never asked for anything. Clients send news of transactions
+/// 100 kB to 1 MiB at a time, and no request is so large.
+const MAX_UNASKED_FRAME_BYTES: usize = 2 << 20;
+
+/// How large a frame a peer may send: more, once it has been asked for something.
+#[derive(Clone, Debug)]
+pub(crate) struct FrameAllowance(Arc<AtomicUsize>);
+
+impl FrameAllowance {
+    fn set(&self, bytes: usize) {
+        self.0.store(bytes, Ordering::Relaxed);
+    }
+
+    /// The peer was asked for something, and answers are as large as a frame can be.
+    pub(crate) fn widen(&self) {
+        self.set(MAX_FRAME_BYTES);
+    }
+
+    /// Nothing was asked of the peer yet.
+    pub(crate) fn narrow(&self) {
+        self.set(MAX_UNASKED_FRAME_BYTES);
+    }
+}
 
 /// A message of either protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,20 +81,22 @@ pub(crate) struct FrameReader<S> {
     stream: ReadHalf<S>,
     buffer: BytesMut,
     decoder: Box<FrameDecoder>,
+    allowance: FrameAllowance,
     timeouts: Timeouts,
 }
 
 impl<S: AsyncRead> FrameReader<S> {
     pub(crate) fn new(stream: ReadHalf<S>, secrets: &Secrets, timeouts: Timeouts) -> Self {
-        // a byte more than the largest hello, for its id
-        let decoder = Box::new(FrameDecoder::new(secrets, MAX_HELLO_BYTES.saturating_add(1)));
-        Self { stream, buffer: BytesMut::new(), decoder, timeouts }
+        let decoder = Box::new(FrameDecoder::new(secrets, MAX_MEETING_FRAME_BYTES));
+        let allowance = FrameAllowance(Arc::new(AtomicUsize::new(MAX_MEETING_FRAME_BYTES)));
+        Self { stream, buffer: BytesMut::new(), decoder, allowance, timeouts }
     }
 
     /// The content of the next frame. Cancelling loses nothing.
     async fn read(&mut self) -> Result<BytesMut, ConnectionError> {
         let started = Instant::now();
         loop {
+            self.decoder.set_limit(self.allowance.0.load(Ordering::Relaxed));
             if let Some(content) = self.decoder.decode(&mut self.buffer)? {
                 return Ok(content);
             }
@@ -114,10 +149,14 @@ pub struct MessageReader<S> {
 }
 
 impl<S: AsyncRead> MessageReader<S> {
-    /// After hello: frames of any size, and messages of this version of eth.
-    pub(crate) fn new(mut frames: FrameReader<S>, version: u8) -> Self {
-        frames.decoder.set_limit(MAX_FRAME_BYTES);
+    /// After hello: messages of this version of eth. Frames stay small until Status was read.
+    pub(crate) const fn new(frames: FrameReader<S>, version: u8) -> Self {
         Self { frames, version }
+    }
+
+    /// Says how large the next frames may be.
+    pub(crate) fn allowance(&self) -> FrameAllowance {
+        self.frames.allowance.clone()
     }
 
     /// The next message. Cancelling loses nothing.
@@ -140,7 +179,10 @@ impl<S: AsyncRead> MessageReader<S> {
     pub(crate) async fn read_status(&mut self) -> Result<Status, ConnectionError> {
         loop {
             match self.read().await?.message {
-                Message::Eth(EthMessage::Status(status)) => return Ok(status),
+                Message::Eth(EthMessage::Status(status)) => {
+                    self.frames.allowance.widen();
+                    return Ok(status);
+                }
                 Message::Eth(_) => return Err(ConnectionError::StatusNotFirst),
                 Message::Disconnect(reason) => return Err(ConnectionError::Remote(reason)),
                 Message::Ping | Message::Pong => {}
@@ -171,6 +213,11 @@ fn decode(version: u8, mut content: BytesMut) -> Result<Option<Message>, Connect
         _ => {
             let Some(id) = id.checked_sub(FIRST_CAPABILITY_ID) else { return Ok(None) };
             let id = u8::try_from(id).unwrap_or(u8::MAX);
+            if eth::is_news(id) {
+                // nobody looks at it, so it is not worth expanding
+                snappy::check_length(&content, eth::MAX_MESSAGE_BYTES)?;
+                return Ok(Some(Message::Eth(EthMessage::Gossip { id, data: AlloyBytes::new() })));
+            }
             let bytes_max = match id {
                 eth::id::RECEIPTS => eth::MAX_RECEIPTS_MESSAGE_BYTES,
                 _ => eth::MAX_MESSAGE_BYTES,
@@ -190,6 +237,7 @@ pub struct MessageWriter<S> {
     outgoing: BytesMut,
     version: u8,
     timeouts: Timeouts,
+    written_bytes: u64,
 }
 
 impl<S> std::fmt::Debug for MessageWriter<S> {
@@ -207,7 +255,13 @@ impl<S: AsyncWrite> MessageWriter<S> {
             outgoing: BytesMut::new(),
             version: 0,
             timeouts,
+            written_bytes: 0,
         }
+    }
+
+    /// How many bytes the network took so far, frames' own included.
+    pub(crate) const fn written_bytes(&self) -> u64 {
+        self.written_bytes
     }
 
     /// Settles on a version of eth, once hello was heard.
@@ -268,6 +322,9 @@ impl<S: AsyncWrite> MessageWriter<S> {
 
     pub(crate) async fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), ConnectionError> {
         let writing = timeout(self.timeouts.write, self.stream.write_all(bytes)).await;
-        Ok(writing.map_err(|_| ConnectionError::Silent("a write"))??)
+        writing.map_err(|_| ConnectionError::Silent("a write"))??;
+        let bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.written_bytes = self.written_bytes.saturating_add(bytes);
+        Ok(())
     }
 }
