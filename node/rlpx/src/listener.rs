@@ -50,7 +50,8 @@ impl Listener {
         }
     }
 
-    fn admit(&mut self, stream: TcpStream, addr: SocketAddr) {
+    /// Takes a connection, or closes it.
+    pub(crate) fn admit(&mut self, stream: TcpStream, addr: SocketAddr) {
         let permit = match self.permit(addr) {
             Ok(permit) => permit,
             Err(why) => {
@@ -104,6 +105,3 @@ async fn meet(
         met = meeting => met,
     }
 }
-
-#[cfg(test)]
-mod tests;

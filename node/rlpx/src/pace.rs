@@ -68,10 +68,14 @@ pub(crate) struct ServingPace {
 
 impl ServingPace {
     pub(crate) const fn new(now: Instant) -> Self {
-        Self {
-            requests: Bucket::new(SERVED_REQUESTS_PER_S, SERVED_REQUESTS_BURST, now),
-            bytes: Bucket::new(SERVED_BYTES_PER_S, SERVED_BYTES_BURST, now),
-        }
+        Self::of(
+            Bucket::new(SERVED_REQUESTS_PER_S, SERVED_REQUESTS_BURST, now),
+            Bucket::new(SERVED_BYTES_PER_S, SERVED_BYTES_BURST, now),
+        )
+    }
+
+    pub(crate) const fn of(requests: Bucket, bytes: Bucket) -> Self {
+        Self { requests, bytes }
     }
 
     /// Counts a request, and says how long it has to wait.

@@ -33,6 +33,7 @@ use crate::{
     Connection, ConnectionError, Message, NetworkCounters, ServedKind, Timeouts,
     local::LocalChain,
     outstanding::Outstanding,
+    pace::ServingPace,
     parts::UnfinishedReceipts,
     registry::{SessionLink, Slot},
     serve::ChainSource,
@@ -67,13 +68,13 @@ struct Outgoing {
 #[derive(Debug, Default)]
 struct Pulse {
     unanswered: AtomicU32,
-    /// Whether we read. While we do not, an answer may lie unread.
-    listening: AtomicBool,
+    /// Whether we ourselves keep the session from reading. Meanwhile an answer may lie unread.
+    suspended: AtomicBool,
 }
 
 impl Pulse {
-    fn listen(&self, listening: bool) {
-        self.listening.store(listening, Ordering::Relaxed);
+    fn suspend(&self, suspended: bool) {
+        self.suspended.store(suspended, Ordering::Relaxed);
     }
 
     fn answered(&self) {
@@ -82,7 +83,7 @@ impl Pulse {
 
     /// One more ping, unless too many are unanswered.
     fn ask(&self) -> Result<(), ConnectionError> {
-        if !self.listening.load(Ordering::Relaxed) {
+        if self.suspended.load(Ordering::Relaxed) {
             return Ok(());
         }
         if self.unanswered.fetch_add(1, Ordering::Relaxed) >= MAX_UNANSWERED_PINGS {
@@ -133,8 +134,13 @@ impl Session {
         let (farewell, farewell_queue) = mpsc::channel(1);
         let (asking_on, asking_on_queue) = mpsc::channel(ASKING_ON_QUEUE);
         let (questions, question_queue) = mpsc::channel(MAX_WAITING_REQUESTS);
-        let serving =
-            Serving { version, chain, outgoing: outgoing.clone(), counters: counters.clone() };
+        let serving = Serving {
+            version,
+            chain,
+            outgoing: outgoing.clone(),
+            pace: ServingPace::new(Instant::now()),
+            counters: counters.clone(),
+        };
         let _serving = AbortOnDropHandle::new(tokio::spawn(serving.run(question_queue)));
         let reading = Reading {
             session: id,

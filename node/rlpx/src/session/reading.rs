@@ -59,9 +59,7 @@ impl Reading {
 
     async fn converse(&mut self) -> Result<(), ConnectionError> {
         loop {
-            self.pulse.listen(true);
             let received = self.reader.read().await?;
-            self.pulse.listen(false);
             match received.message {
                 Message::Disconnect(reason) => return Err(ConnectionError::Remote(reason)),
                 Message::Ping => {
@@ -172,7 +170,9 @@ impl Reading {
 
     /// Waits while the listener is busy: then the peer waits too, since we do not read on.
     async fn tell(&self, event: SessionEvent) -> Result<(), ConnectionError> {
+        self.pulse.suspend(true);
         let sent = self.events.send(event).await;
+        self.pulse.suspend(false);
         sent.map_err(|_| ConnectionError::Local(DisconnectReason::ClientQuitting))
     }
 
