@@ -5,7 +5,8 @@
 #
 # MOORLINE is the binary (default: target/release/moorline). GETH_VERSION (1.17.5) names the tool, whose
 # own chain of 600 blocks is served: Moorline fetches it with its receipts from geth of the same version,
-# which keeps receipts of what it imports, and then serves it alone. PORT_BASE (21700) moves the ports.
+# which keeps receipts of what it imports, and then serves it alone. In the end an empty geth syncs from
+# it. PORT_BASE (21700) moves the ports.
 # Needs Go and Node; installs geth and the tool under .peers/. Everything stays on loopback.
 set -uo pipefail
 
@@ -21,6 +22,7 @@ SYNC_TIMEOUT_S=${SYNC_TIMEOUT_S:-120}
 PORT_BASE=${PORT_BASE:-21700}
 export PORT_BASE
 GETH=geth-$GETH_VERSION@eth-test
+EMPTY_GETH=geth-$GETH_VERSION@from-moorline
 
 # The tests that a node without a transaction pool passes.
 SERVED='Status MaliciousHandshake BlockRangeUpdateExpired BlockRangeUpdateFuture BlockRangeUpdateInvalid
@@ -58,7 +60,7 @@ cleanup() {
     kill "$node_pid" 2>/dev/null
     wait "$node_pid" 2>/dev/null
   fi
-  peers stop "$GETH"
+  peers stop "$GETH" "$EMPTY_GETH"
 }
 trap cleanup EXIT
 trap 'exit 130' INT TERM
@@ -91,7 +93,8 @@ node_is_up() {
 }
 
 # Status says it, and the tool takes no other.
-node_is_at_head() { [ "$(rpc "http://127.0.0.1:$NODE_HTTP" eth_blockNumber '[]')" = 0x258 ]; }
+is_at_head() { [ "$(rpc "$1" eth_blockNumber '[]')" = 0x258 ]; }
+node_is_at_head() { is_at_head "http://127.0.0.1:$NODE_HTTP"; }
 
 # eth_test SECONDS TEST: succeeds when the tool says that the test passed.
 eth_test() {
@@ -102,7 +105,32 @@ eth_test() {
   grep -q "^-- OK $2 " "$log"
 }
 
-no_pool() { ! eth_test "$POOL_TEST_S" "$1"; }
+# no_pool TEST: it does not pass, and for no other reason than that nothing came of what it said.
+no_pool() {
+  local said
+  said=$(eth_test "$POOL_TEST_S" "$1") && { echo "it passes"; return 1; }
+  echo "$said"
+  grep -q 'i/o timeout' <<<"$said" || ! grep -q '^-- FAIL' <<<"$said"
+}
+
+engine_of_empty_geth() {
+  JWT_SECRET=$ROOT/.peers/run/$EMPTY_GETH/data/geth/jwtsecret rpc "$(peers engine "$EMPTY_GETH")" "$@"
+}
+
+empty_geth_follows() {
+  engine_of_empty_geth "$CHAIN/headfcu.json" payloadStatus.status
+  is_at_head "$(peers rpc "$EMPTY_GETH")"
+}
+
+# A geth that has nothing is told the head, and has no peer but the node.
+geth_syncs_from_node() {
+  local payload=$WORK/payload.json
+  node -p 'JSON.stringify(JSON.parse(require("fs").readFileSync(process.argv[1])).at(-1))' "$CHAIN/newpayload.json" >"$payload"
+  peers start "$EMPTY_GETH" "$CHAIN/genesis.json" || return 1
+  rpc "$(peers rpc "$EMPTY_GETH")" admin_addPeer "[\"$(cat "$WORK/node/enode")\"]" || return 1
+  engine_of_empty_geth "$payload" status || return 1
+  until_true "$SYNC_TIMEOUT_S" empty_geth_follows
+}
 
 # Every test of the tool is in one of the two lists.
 all_are_listed() {
@@ -123,6 +151,7 @@ if check "the chain and its receipts come from geth" fetch_chain && start_node &
   for test in $POOL; do
     check "eth-test $test needs a pool" no_pool "$test"
   done
+  check "an empty geth syncs from the node" geth_syncs_from_node
   # whatever the last ones sent has cost no one else the node
   check "eth-test Status after all of them" eth_test 60 Status
 fi
