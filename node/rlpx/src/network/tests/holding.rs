@@ -70,6 +70,52 @@ async fn beyond_the_handshakes_under_way_strangers_are_turned_away_and_places_co
 }
 
 #[tokio::test]
+async fn who_was_turned_away_for_want_of_room_may_come_again_at_once() {
+    let chain = MemoryChain::of(1);
+    let node = Node::with(NetworkConfig { max_pending_handshakes: 1, ..config(&chain) }, &chain);
+    let counters = node.handle.counters();
+    let mut listener = Listener::new(Arc::clone(&node.handle.shared));
+    let first = node.admit(&mut listener, [203, 0, 113, 1]).await;
+    let mut second = node.admit(&mut listener, [203, 0, 113, 2]).await;
+    closed(&mut second).await;
+    drop(first);
+    let gone = || counters.handshakes_failed(Direction::Inbound, HandshakeFailure::Network);
+    until(|| gone() == 1).await;
+    let stream = node.admit(&mut listener, [203, 0, 113, 2]).await;
+    Peer::hello_on(stream, &node).await.unwrap();
+    assert_eq!(counters.turned_away(TurnedAway::Handshakes), 1);
+}
+
+#[tokio::test]
+async fn peers_that_come_leave_slots_to_those_we_dial() {
+    let chain = MemoryChain::of(1);
+    let slots = NetworkConfig { max_inbound: 1, max_sessions: 2, ..config(&chain) };
+    let mut node = Node::with(slots, &chain);
+    let (_, _inbound) = node.met(&chain).await;
+    let mut refused = Peer::hello(&node, &[70]).await.unwrap();
+    let reason = ConnectionError::Remote(DisconnectReason::TooManyPeers);
+    assert_eq!(refused.status(&chain).await, Err(reason));
+    let other = Node::start(&chain);
+    node.dial(&other).await;
+    assert_eq!(node.opened().await.1.direction, Direction::Outbound);
+    assert_eq!(node.handle.counters().sessions_opened(Direction::Outbound), 1);
+}
+
+#[tokio::test]
+async fn a_second_hello_is_a_breach_before_status_and_after_it() {
+    let chain = MemoryChain::of(1);
+    let mut node = Node::start(&chain);
+    let counters = node.handle.counters();
+    let mut peer = Peer::hello(&node, &[70]).await.unwrap();
+    peer.connection.write_raw_frame(&[0x80, 0x01, 0x00, 0xc0]).await.unwrap();
+    let breaches = || counters.handshakes_failed(Direction::Inbound, HandshakeFailure::Breach);
+    until(|| breaches() == 1).await;
+    let (_, mut peer) = node.met(&chain).await;
+    peer.connection.write_raw_frame(&[0x80, 0x01, 0x00, 0xc0]).await.unwrap();
+    node.expect_breach("out of place").await;
+}
+
+#[tokio::test]
 async fn an_address_and_a_subnet_that_connect_too_often_are_turned_away_before_the_handshake() {
     let chain = MemoryChain::of(1);
     let node = Node::start(&chain);
