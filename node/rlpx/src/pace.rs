@@ -10,11 +10,11 @@ use tokio::time::Instant;
 pub const SERVED_REQUESTS_PER_S: u64 = 500;
 /// Requests of one peer that are begun at once after a pause.
 pub const SERVED_REQUESTS_BURST: u64 = 1_000;
-/// Bytes that are read from the store for one peer in a second, in the long run: half of what a link
-/// of a gigabit carries.
-pub const SERVED_BYTES_PER_S: u64 = 64 << 20;
+/// Bytes that are read from the store for one peer in a second, in the long run: somewhat more than a
+/// link of a gigabit carries, so that nobody who reads all that he asked for waits.
+pub const SERVED_BYTES_PER_S: u64 = 128 << 20;
 /// Bytes that are read from the store for one peer at once after a pause.
-pub const SERVED_BYTES_BURST: u64 = 256 << 20;
+pub const SERVED_BYTES_BURST: u64 = 512 << 20;
 
 /// Tokens that come back with time. The last one to take some may take more than there are; then the
 /// next waits.
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(waits[1499], Duration::from_secs(1));
 
         let mut pace = ServingPace::new(start);
-        for _ in 0..96 {
+        for _ in 0..192 {
             pace.read(4 << 20, start);
         }
         let wait = pace.begin(start);
