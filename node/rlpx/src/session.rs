@@ -126,8 +126,8 @@ impl Session {
         introduction.say(&events).await;
 
         let (reader, writer) = connection.split();
-        let allowance = reader.allowance();
-        allowance.narrow();
+        let incoming = reader.incoming();
+        incoming.narrow();
         let pulse = Arc::new(Pulse::default());
         let (outgoing, outgoing_queue) = mpsc::channel(OUTGOING_QUEUE);
         let outstanding = Arc::new(Mutex::new(Outstanding::new(unfinished)));
@@ -155,7 +155,7 @@ impl Session {
             pulse: Arc::clone(&pulse),
         };
         let writing =
-            Writing { writer, version, outstanding, told, timeouts, pulse, allowance, counters };
+            Writing { writer, version, outstanding, told, timeouts, pulse, incoming, counters };
         let queues = Queues {
             fetches: fetch_queue,
             asking_on: asking_on_queue,

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use alloy_primitives::Bytes as AlloyBytes;
@@ -33,23 +33,48 @@ const MAX_MEETING_FRAME_BYTES: usize = MAX_HELLO_BYTES.saturating_add(1);
 /// 100 kB to 1 MiB at a time, and no request is so large.
 const MAX_UNASKED_FRAME_BYTES: usize = 2 << 20;
 
-/// How large a frame a peer may send: more, once it has been asked for something.
-#[derive(Clone, Debug)]
-pub(crate) struct FrameAllowance(Arc<AtomicUsize>);
+/// What both directions of a connection know of the frames that come: how large they may be, which is
+/// more once the peer has been asked for something, and whether one has come in part.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Incoming(Arc<IncomingFrames>);
 
-impl FrameAllowance {
-    fn set(&self, bytes: usize) {
-        self.0.store(bytes, Ordering::Relaxed);
+#[derive(Debug)]
+struct IncomingFrames {
+    limit_bytes: AtomicUsize,
+    under_way: AtomicBool,
+}
+
+impl Default for IncomingFrames {
+    fn default() -> Self {
+        Self {
+            limit_bytes: AtomicUsize::new(MAX_MEETING_FRAME_BYTES),
+            under_way: AtomicBool::new(false),
+        }
     }
+}
 
+impl Incoming {
     /// The peer was asked for something, and answers are as large as a frame can be.
     pub(crate) fn widen(&self) {
-        self.set(MAX_FRAME_BYTES);
+        self.0.limit_bytes.store(MAX_FRAME_BYTES, Ordering::Relaxed);
     }
 
     /// Nothing was asked of the peer yet.
     pub(crate) fn narrow(&self) {
-        self.set(MAX_UNASKED_FRAME_BYTES);
+        self.0.limit_bytes.store(MAX_UNASKED_FRAME_BYTES, Ordering::Relaxed);
+    }
+
+    /// Whether the peer is in the middle of a frame, and can say nothing else.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.0.under_way.load(Ordering::Relaxed)
+    }
+
+    fn limit_bytes(&self) -> usize {
+        self.0.limit_bytes.load(Ordering::Relaxed)
+    }
+
+    fn set_under_way(&self, under_way: bool) {
+        self.0.under_way.store(under_way, Ordering::Relaxed);
     }
 }
 
@@ -81,23 +106,25 @@ pub(crate) struct FrameReader<S> {
     stream: ReadHalf<S>,
     buffer: BytesMut,
     decoder: Box<FrameDecoder>,
-    allowance: FrameAllowance,
+    incoming: Incoming,
     timeouts: Timeouts,
 }
 
 impl<S: AsyncRead> FrameReader<S> {
     pub(crate) fn new(stream: ReadHalf<S>, secrets: &Secrets, timeouts: Timeouts) -> Self {
         let decoder = Box::new(FrameDecoder::new(secrets, MAX_MEETING_FRAME_BYTES));
-        let allowance = FrameAllowance(Arc::new(AtomicUsize::new(MAX_MEETING_FRAME_BYTES)));
-        Self { stream, buffer: BytesMut::new(), decoder, allowance, timeouts }
+        let incoming = Incoming::default();
+        Self { stream, buffer: BytesMut::new(), decoder, incoming, timeouts }
     }
 
     /// The content of the next frame. Cancelling loses nothing.
     async fn read(&mut self) -> Result<BytesMut, ConnectionError> {
         let started = Instant::now();
         loop {
-            self.decoder.set_limit(self.allowance.0.load(Ordering::Relaxed));
-            if let Some(content) = self.decoder.decode(&mut self.buffer)? {
+            self.decoder.set_limit(self.incoming.limit_bytes());
+            let content = self.decoder.decode(&mut self.buffer)?;
+            self.incoming.set_under_way(self.decoder.is_under_way());
+            if let Some(content) = content {
                 return Ok(content);
             }
             let wanted = self.decoder.wanted();
@@ -154,9 +181,9 @@ impl<S: AsyncRead> MessageReader<S> {
         Self { frames, version }
     }
 
-    /// Says how large the next frames may be.
-    pub(crate) fn allowance(&self) -> FrameAllowance {
-        self.frames.allowance.clone()
+    /// What is known of the frames that come.
+    pub(crate) fn incoming(&self) -> Incoming {
+        self.frames.incoming.clone()
     }
 
     /// The next message. Cancelling loses nothing.
@@ -180,7 +207,7 @@ impl<S: AsyncRead> MessageReader<S> {
         loop {
             match self.read().await?.message {
                 Message::Eth(EthMessage::Status(status)) => {
-                    self.frames.allowance.widen();
+                    self.frames.incoming.widen();
                     return Ok(status);
                 }
                 Message::Eth(_) => return Err(ConnectionError::StatusNotFirst),

@@ -45,8 +45,8 @@ type Pair = (Connection<DuplexStream>, Connection<DuplexStream>);
 
 /// Both ends as they are once Status was said.
 fn past_status(a: Connection<DuplexStream>, b: Connection<DuplexStream>) -> Pair {
-    a.reader.allowance().widen();
-    b.reader.allowance().widen();
+    a.reader.incoming().widen();
+    b.reader.incoming().widen();
     (a, b)
 }
 

@@ -20,6 +20,7 @@ use super::*;
 use crate::{
     EthMessage, Message, random_key,
     rlp::{list_of, put_list},
+    snappy,
 };
 
 /// Longer than anything here takes, and short enough to wait for when something hangs.
@@ -350,6 +351,14 @@ impl Peer {
 
     pub(super) async fn say(&mut self, message: EthMessage) {
         self.connection.write(&Message::Eth(message)).await.unwrap();
+    }
+
+    /// The bytes of a message on the wire, to be sent in pieces.
+    pub(super) fn frame_of(&mut self, message: &EthMessage) -> Vec<u8> {
+        let data = message.encode(self.connection.version());
+        let mut content = vec![0x10 + message.id()];
+        content.extend(snappy::compress(&mut snap::raw::Encoder::new(), &data).unwrap());
+        self.connection.encode_frame(&content).unwrap().to_vec()
     }
 
     /// The next message that is neither ping nor pong.

@@ -16,7 +16,7 @@ use crate::{
     eth::{self, EthMessage, HeadersRequest},
     local::{LocalChain, worth_telling},
     outstanding::Outstanding,
-    wire::FrameAllowance,
+    wire::Incoming,
 };
 
 /// What waits to be written.
@@ -35,7 +35,7 @@ pub(super) struct Writing {
     pub(super) told: AnnouncedRange,
     pub(super) timeouts: Timeouts,
     pub(super) pulse: Arc<Pulse>,
-    pub(super) allowance: FrameAllowance,
+    pub(super) incoming: Incoming,
     pub(super) counters: NetworkCounters,
 }
 
@@ -58,7 +58,9 @@ impl Writing {
                 }
                 _ = pings.tick() => {
                     self.outstanding().forget_overdue_parts(Instant::now());
-                    self.pulse.ask()?;
+                    if !self.incoming.is_under_way() {
+                        self.pulse.ask()?;
+                    }
                     self.writer.write(&Message::Ping).await?;
                 }
                 Some(next) = queues.asking_on.recv() => self.writer.write(&Message::Eth(next)).await?,
@@ -88,7 +90,7 @@ impl Writing {
 
     async fn ask(&mut self, request: RequestId, items: FetchItems) -> Result<(), ConnectionError> {
         let request_id = self.outstanding().ask(request, &items);
-        self.allowance.widen();
+        self.incoming.widen();
         let message = match items {
             FetchItems::Headers { top, limit } => {
                 let request = HeadersRequest { start: top, limit, skip: 0, reverse: true };

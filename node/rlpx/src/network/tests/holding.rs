@@ -189,6 +189,25 @@ async fn who_answers_no_ping_is_let_go_and_who_answers_stays() {
 }
 
 #[tokio::test]
+async fn who_is_in_the_middle_of_a_long_answer_owes_no_pong() {
+    let chain = MemoryChain::heavy(1, 1 << 20);
+    let timeouts = Timeouts { ping_interval: Duration::from_millis(20), ..Timeouts::default() };
+    let mut node = Node::with(with_timeouts(&chain, timeouts), &chain);
+    let (session, mut peer) = node.met(&chain).await;
+    node.fetch(session, 1, FetchItems::Bodies { blocks: vec![chain.block(1)] }).await;
+    let request_id = peer.asked().await;
+    let answer = EthMessage::BlockBodies { request_id, bodies: vec![chain.body(1)] };
+    let wire = peer.frame_of(&answer);
+    let (begin, rest) = wire.split_at(wire.len() / 2);
+    peer.connection.write_unframed(begin).await.unwrap();
+    for _ in 0..8 {
+        assert_eq!(peer.connection.read().await, Ok(Message::Ping));
+    }
+    peer.connection.write_unframed(rest).await.unwrap();
+    assert_eq!(node.answered().await.0, RequestId(1));
+}
+
+#[tokio::test]
 async fn a_flood_of_pings_is_a_breach_and_a_handful_is_answered() {
     let chain = MemoryChain::of(1);
     let mut node = Node::start(&chain);
