@@ -4,7 +4,7 @@ passed=0 failed=0
 # check NAME COMMAND...: runs the command with its output in a log, and counts.
 check() {
   local name=$1 log started=$SECONDS; shift
-  log="$WORK/$(tr -c 'a-z0-9.\n' - <<<"$name").log"
+  log="$WORK/$(tr -c 'A-Za-z0-9.\n' - <<<"$name").log"
   if "$@" >"$log" 2>&1; then
     passed=$((passed + 1))
     echo "PASS $name ($((SECONDS - started)) s)"

@@ -4,7 +4,7 @@
 //! lies: [`Connection::write_raw`], [`Connection::write_raw_frame`] and
 //! [`Connection::write_unframed`] send what no honest node sends.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use alloy_eip2124::ForkId;
 use alloy_primitives::{B256, U256};
@@ -77,11 +77,20 @@ impl Connection<TcpStream> {
         hello: &Hello,
         timeouts: &Timeouts,
     ) -> Result<Self, ConnectionError> {
-        let connecting = timeout(timeouts.connect, TcpStream::connect(node.addr)).await;
-        let stream = connecting.map_err(|_| ConnectionError::Silent("connecting"))??;
-        stream.set_nodelay(true)?;
+        let stream = connect(node.addr, timeouts).await?;
         Self::initiate(stream, node.id, secret, hello, timeouts).await
     }
+}
+
+/// Opens a TCP connection.
+pub(crate) async fn connect(
+    addr: SocketAddr,
+    timeouts: &Timeouts,
+) -> Result<TcpStream, ConnectionError> {
+    let connecting = timeout(timeouts.connect, TcpStream::connect(addr)).await;
+    let stream = connecting.map_err(|_| ConnectionError::Silent("connecting"))??;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 impl<S: AsyncRead + AsyncWrite> Connection<S> {

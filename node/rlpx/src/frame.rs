@@ -176,6 +176,11 @@ impl FrameDecoder {
         self.pending.map_or(HEADER_BYTES, |size| padded(size).saturating_add(MAC_BYTES))
     }
 
+    /// Whether a frame's header was read, and not yet the rest of it.
+    pub fn is_under_way(&self) -> bool {
+        self.pending.is_some()
+    }
+
     /// Takes one frame's content off the front of `source`, or nothing while it is not whole.
     pub fn decode(&mut self, source: &mut BytesMut) -> Result<Option<BytesMut>, FrameError> {
         let size = match self.pending {

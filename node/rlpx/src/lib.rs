@@ -11,7 +11,9 @@
 //! are checked before anything is allocated for them, nothing recurses, and every wait and queue has
 //! a bound. A restart loses the connections and nothing else.
 
+mod admission;
 mod connection;
+mod counters;
 pub mod ecies;
 mod error;
 pub mod eth;
@@ -23,6 +25,7 @@ mod local;
 mod network;
 mod outstanding;
 pub mod p2p;
+mod pace;
 mod parts;
 mod registry;
 mod rlp;
@@ -32,13 +35,19 @@ pub mod snappy;
 #[cfg(test)]
 mod testdata;
 mod timeouts;
+mod tolerance;
 mod wire;
 
+pub use admission::{MAX_CONNECTIONS_PER_SUBNET, MAX_INBOUND_PER_ADDRESS, MAX_INBOUND_PER_SUBNET};
 pub use connection::{Connection, LocalStatus};
+pub use counters::{HandshakeFailure, NetworkCounters, Served, ServedKind, TurnedAway};
 pub use error::ConnectionError;
 pub use eth::EthMessage;
 pub use key::{KeyError, node_id, random_key};
 pub use network::{Network, NetworkConfig, NetworkError, NetworkHandle};
+pub use pace::{
+    SERVED_BYTES_BURST, SERVED_BYTES_PER_S, SERVED_REQUESTS_BURST, SERVED_REQUESTS_PER_S,
+};
 pub use parts::UnfinishedReceipts;
 pub use rlp::RlpError;
 pub use serve::{ANSWER_BYTES, ChainSource, answer_receipts};

@@ -19,13 +19,15 @@ use thiserror::Error;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{mpsc, watch},
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
 
 use crate::{
-    ChainSource, Connection, ConnectionError, KeyError, LocalStatus, Timeouts,
+    ChainSource, Connection, ConnectionError, KeyError, LocalStatus, NetworkCounters, Timeouts,
+    admission::Origin,
+    connection,
     eth::{self, Status},
     listener::Listener,
     local::{self, LocalChain},
@@ -62,7 +64,9 @@ pub struct NetworkConfig {
     pub max_sessions: usize,
     /// Most connections in the middle of a handshake that peers opened.
     pub max_pending_handshakes: usize,
-    /// Shortest time between two connections from one address. Does not apply to loopback.
+    /// Shortest time between two connections from one address, and the time in which one subnet may
+    /// connect [`MAX_CONNECTIONS_PER_SUBNET`](crate::MAX_CONNECTIONS_PER_SUBNET) times. Does not apply
+    /// to loopback, nor to private subnets as such.
     pub inbound_throttle: Option<Duration>,
     /// The versions of eth to offer; those this crate does not speak are left out.
     pub versions: Vec<u8>,
@@ -163,6 +167,7 @@ impl Network {
             chain: Arc::clone(&chain),
             events,
             unfinished: UnfinishedReceipts::default(),
+            counters: NetworkCounters::default(),
             local,
             next_session: AtomicU64::new(1),
             stop: CancellationToken::new(),
@@ -209,6 +214,11 @@ impl NetworkHandle {
         self.shared.unfinished.clone()
     }
 
+    /// What it counts. Outlives the network.
+    pub fn counters(&self) -> NetworkCounters {
+        self.shared.counters.clone()
+    }
+
     /// Says goodbye to all peers. Takes no longer than [`Timeouts::goodbye`].
     pub async fn shutdown(self) {
         self.shared.stop.cancel();
@@ -231,6 +241,7 @@ pub(crate) struct Shared {
     pub(crate) config: NetworkConfig,
     pub(crate) hello: Hello,
     pub(crate) stop: CancellationToken,
+    pub(crate) counters: NetworkCounters,
     chain: Arc<dyn ChainSource>,
     events: mpsc::Sender<SessionEvent>,
     unfinished: UnfinishedReceipts,
@@ -298,13 +309,16 @@ impl Shared {
         mut connection: Connection<TcpStream>,
         addr: SocketAddr,
         direction: Direction,
+        deadline: Instant,
     ) -> Result<Session, ConnectionError> {
         let peer = connection.peer().id;
-        let claimed = self.registry.claim(peer, direction).map_err(ConnectionError::Local);
+        let origin = (direction == Direction::Inbound).then(|| Origin::of(addr.ip()));
+        let claimed = self.registry.claim(peer, origin).map_err(ConnectionError::Local);
         let local = self.local_status();
         let met = async {
             let slot = claimed?;
-            let status = connection.exchange_status(&local.at(connection.version())).await?;
+            let ours = local.at(connection.version());
+            let status = by(deadline, connection.exchange_status(&ours)).await?;
             self.judge(&status)?;
             Ok((slot, status))
         };
@@ -333,6 +347,7 @@ impl Shared {
             chain: Arc::clone(&self.chain),
             events: self.events.clone(),
             unfinished: self.unfinished.clone(),
+            counters: self.counters.clone(),
             local: self.local.clone(),
             told: local.range,
             stop: self.stop.clone(),
@@ -352,6 +367,7 @@ impl Shared {
             Ok(session) => session.run().await,
             Err(error) => {
                 debug!(%node, %error, "dial failed");
+                self.counters.count_failed(Direction::Outbound, &error);
                 let reason = CloseReason::from(error);
                 self.tell(SessionEvent::DialFailed { node, reason }).await;
             }
@@ -364,13 +380,24 @@ impl Shared {
         }
         let _dial = self.registry.begin_dial(node.id).map_err(ConnectionError::Local)?;
         let (key, timeouts) = (&self.config.node_key, &self.config.timeouts);
-        let connection = Connection::connect(&node, key, &self.hello, timeouts).await?;
-        self.establish(connection, node.addr, Direction::Outbound).await
+        let stream = connection::connect(node.addr, timeouts).await?;
+        let deadline = timeouts.meeting_deadline();
+        let initiating = Connection::initiate(stream, node.id, key, &self.hello, timeouts);
+        let connection = by(deadline, initiating).await?;
+        self.establish(connection, node.addr, Direction::Outbound, deadline).await
     }
 
     const fn own_id(&self) -> PeerId {
         self.hello.id
     }
+}
+
+/// Work of a meeting, which has to be over by then.
+pub(crate) async fn by<T>(
+    deadline: Instant,
+    work: impl Future<Output = Result<T, ConnectionError>>,
+) -> Result<T, ConnectionError> {
+    timeout_at(deadline, work).await.map_err(|_| ConnectionError::Silent("the meeting"))?
 }
 
 /// Carries out commands until nobody can send any, or the network stops.

@@ -5,8 +5,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use moorline_messages::{Direction, DisconnectReason, FetchItems, PeerId, RequestId, SessionId};
+use moorline_messages::{DisconnectReason, FetchItems, PeerId, RequestId, SessionId};
 use tokio::sync::{Notify, mpsc};
+
+use crate::admission::Origin;
 
 /// Most dials under way at once.
 const MAX_PENDING_DIALS: usize = 64;
@@ -30,7 +32,8 @@ pub(crate) struct Registry {
 #[derive(Debug, Default)]
 struct Entries {
     dialling: BTreeSet<PeerId>,
-    peers: BTreeMap<PeerId, Direction>,
+    /// With where they came from, where they came by themselves.
+    peers: BTreeMap<PeerId, Option<Origin>>,
     sessions: BTreeMap<SessionId, SessionLink>,
 }
 
@@ -57,23 +60,25 @@ impl Registry {
         Ok(Dial { registry: Arc::clone(self), peer })
     }
 
-    /// Takes one of the free slots for a peer that said hello.
+    /// Takes one of the free slots for a peer that said hello; `origin` where it connected to us.
     pub(crate) fn claim(
         self: &Arc<Self>,
         peer: PeerId,
-        direction: Direction,
+        origin: Option<Origin>,
     ) -> Result<Slot, DisconnectReason> {
         let mut entries = self.entries();
         if entries.peers.contains_key(&peer) {
             return Err(DisconnectReason::AlreadyConnected);
         }
-        let inbound = entries.peers.values().filter(|each| **each == Direction::Inbound).count();
-        let full = entries.peers.len() >= self.max_sessions
-            || (direction == Direction::Inbound && inbound >= self.max_inbound);
-        if full {
+        let inbound = || entries.peers.values().flatten();
+        let fits = entries.peers.len() < self.max_sessions
+            && origin.is_none_or(|origin| {
+                inbound().count() < self.max_inbound && origin.fits(inbound())
+            });
+        if !fits {
             return Err(DisconnectReason::TooManyPeers);
         }
-        entries.peers.insert(peer, direction);
+        entries.peers.insert(peer, origin);
         Ok(Slot { registry: Arc::clone(self), peer, session: None })
     }
 
@@ -131,22 +136,52 @@ mod tests {
     use alloy_primitives::B512;
 
     use super::*;
+    use crate::{MAX_INBOUND_PER_ADDRESS, MAX_INBOUND_PER_SUBNET};
 
     fn peer(byte: u8) -> PeerId {
         PeerId(B512::repeat_byte(byte))
     }
 
+    /// An inbound peer of this address.
+    fn from(ip: [u8; 4]) -> Option<Origin> {
+        Some(Origin::of(ip.into()))
+    }
+
+    const HERE: [u8; 4] = [127, 0, 0, 1];
+
     #[test]
     fn slots_run_out_and_come_back() {
         let registry = Arc::new(Registry::new(1, 2));
-        let inbound = registry.claim(peer(1), Direction::Inbound).unwrap();
-        let refused = |byte, direction| registry.claim(peer(byte), direction).unwrap_err();
-        assert_eq!(refused(2, Direction::Inbound), DisconnectReason::TooManyPeers);
-        let _outbound = registry.claim(peer(2), Direction::Outbound).unwrap();
-        assert_eq!(refused(3, Direction::Outbound), DisconnectReason::TooManyPeers);
-        assert_eq!(refused(1, Direction::Outbound), DisconnectReason::AlreadyConnected);
+        let inbound = registry.claim(peer(1), from(HERE)).unwrap();
+        let refused = |byte, origin| registry.claim(peer(byte), origin).unwrap_err();
+        assert_eq!(refused(2, from(HERE)), DisconnectReason::TooManyPeers);
+        let _outbound = registry.claim(peer(2), None).unwrap();
+        assert_eq!(refused(3, None), DisconnectReason::TooManyPeers);
+        assert_eq!(refused(1, None), DisconnectReason::AlreadyConnected);
         drop(inbound);
-        registry.claim(peer(3), Direction::Inbound).unwrap();
+        registry.claim(peer(3), from(HERE)).unwrap();
+    }
+
+    #[test]
+    fn one_address_or_subnet_cannot_take_all_slots() {
+        let registry = Arc::new(Registry::new(34, 50));
+        // those we dialled do not count: we chose them
+        let _dialled: Vec<Slot> =
+            (200..220).map(|byte| registry.claim(peer(byte), None).unwrap()).collect();
+        let mut slots: Vec<Slot> = (0..9)
+            .filter_map(|byte| registry.claim(peer(byte), from([192, 0, 2, 1])).ok())
+            .collect();
+        assert_eq!(slots.len(), MAX_INBOUND_PER_ADDRESS);
+        slots.extend(
+            (10..99).filter_map(|byte| registry.claim(peer(byte), from([192, 0, 2, byte])).ok()),
+        );
+        assert_eq!(slots.len(), MAX_INBOUND_PER_SUBNET);
+        let elsewhere = registry.claim(peer(100), from([198, 51, 100, 1])).unwrap();
+        // a place comes free where it was taken
+        drop(elsewhere);
+        assert!(registry.claim(peer(101), from([192, 0, 2, 101])).is_err());
+        slots.pop();
+        registry.claim(peer(101), from([192, 0, 2, 101])).unwrap();
     }
 
     #[test]
@@ -155,7 +190,7 @@ mod tests {
         let dial = registry.begin_dial(peer(1)).unwrap();
         assert!(registry.begin_dial(peer(1)).is_err());
         drop(dial);
-        let _slot = registry.claim(peer(1), Direction::Inbound).unwrap();
+        let _slot = registry.claim(peer(1), from(HERE)).unwrap();
         assert!(registry.begin_dial(peer(1)).is_err());
         assert!(registry.begin_dial(peer(2)).is_ok());
     }

@@ -4,9 +4,12 @@ use alloy_primitives::{B256, Bytes};
 use futures_util::future::BoxFuture;
 use moorline_messages::{Body, HashOrNumber, Receipts};
 
-use crate::eth::{
-    self, EthMessage, HeadersRequest, MAX_ITEMS, MAX_MESSAGE_BYTES, body_length, receipt_length,
-    receipts_length,
+use crate::{
+    ServedKind,
+    eth::{
+        self, EthMessage, HeadersRequest, MAX_ITEMS, MAX_MESSAGE_BYTES, body_length,
+        receipt_length, receipts_length,
+    },
 };
 
 /// An answer stops growing once it is this large, as it does in geth and reth.
@@ -45,6 +48,18 @@ pub(crate) enum Question {
     Headers(HeadersRequest),
     Bodies(Vec<B256>),
     Receipts { first_receipt: u64, hashes: Vec<B256> },
+    PooledTransactions,
+}
+
+/// An answer, and what it took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) message: EthMessage,
+    pub(crate) kind: ServedKind,
+    /// Headers, bodies or blocks in it.
+    pub(crate) items: usize,
+    /// What was read for it, whether it went into the answer or not.
+    pub(crate) read_bytes: usize,
 }
 
 /// Answers a question in this version of eth.
@@ -53,8 +68,12 @@ pub(crate) async fn answer(
     version: u8,
     request_id: u64,
     question: Question,
-) -> EthMessage {
+) -> Answer {
     match question {
+        Question::PooledTransactions => {
+            let message = EthMessage::NoPooledTransactions { request_id };
+            Answer { message, kind: ServedKind::PooledTransactions, items: 0, read_bytes: 0 }
+        }
         Question::Headers(request) => {
             let headers = match sensible(request) {
                 None => Vec::new(),
@@ -65,21 +84,64 @@ pub(crate) async fn answer(
                     headers
                 }
             };
-            EthMessage::BlockHeaders { request_id, headers: fitting(headers, |raw| raw.len()) }
+            let read_bytes = sum(&headers, |raw| raw.len());
+            let headers = fitting(headers, |raw| raw.len());
+            let items = headers.len();
+            let message = EthMessage::BlockHeaders { request_id, headers };
+            Answer { message, kind: ServedKind::Headers, items, read_bytes }
         }
         Question::Bodies(hashes) => {
             let asked = hashes.len();
             let mut bodies = chain.bodies(hashes, ANSWER_BYTES).await;
             bodies.truncate(asked);
-            EthMessage::BlockBodies { request_id, bodies: fitting(bodies, body_length) }
+            let read_bytes = sum(&bodies, body_length);
+            let bodies = fitting(bodies, body_length);
+            let items = bodies.len();
+            let message = EthMessage::BlockBodies { request_id, bodies };
+            Answer { message, kind: ServedKind::Bodies, items, read_bytes }
         }
         Question::Receipts { first_receipt, hashes } => {
-            let asked = hashes.len();
-            let mut blocks = chain.receipts(hashes, ANSWER_BYTES).await;
-            blocks.truncate(asked);
-            answer_receipts(version, request_id, first_receipt, blocks)
+            let blocks = read_receipts(chain, version, first_receipt, hashes).await;
+            let read_bytes = sum(&blocks, |block| receipts_length(block, version));
+            let message = answer_receipts(version, request_id, first_receipt, blocks);
+            let items = match &message {
+                EthMessage::Receipts { blocks, .. } => blocks.len(),
+                _ => 0,
+            };
+            Answer { message, kind: ServedKind::Receipts, items, read_bytes }
         }
     }
+}
+
+fn sum<T>(items: &[T], length: impl Fn(&T) -> usize) -> usize {
+    items.iter().map(length).fold(0, usize::saturating_add)
+}
+
+/// Receipts of these blocks, enough for an answer. What is left out of the first does not count: who
+/// has all of a large block asks with the next ones, and is to get those.
+async fn read_receipts(
+    chain: &dyn ChainSource,
+    version: u8,
+    first_receipt: u64,
+    mut hashes: Vec<B256>,
+) -> Vec<Receipts> {
+    let asked = hashes.len();
+    let begun = version >= 70 && first_receipt > 0 && asked > 0;
+    let rest = hashes.split_off(if begun { 1 } else { asked });
+    let mut blocks = chain.receipts(hashes, ANSWER_BYTES).await;
+    blocks.truncate(asked.saturating_sub(rest.len()));
+    let Some(first) = blocks.first().filter(|_| !rest.is_empty()) else { return blocks };
+    let left_out = usize::try_from(first_receipt).unwrap_or(usize::MAX);
+    let remaining = first.items.iter().skip(left_out);
+    let remaining_bytes =
+        remaining.map(|receipt| receipt_length(receipt, version)).fold(0, usize::saturating_add);
+    let room_bytes = ANSWER_BYTES.saturating_sub(remaining_bytes);
+    if room_bytes > 0 {
+        let most = rest.len();
+        let more = chain.receipts(rest, room_bytes).await;
+        blocks.extend(more.into_iter().take(most));
+    }
+    blocks
 }
 
 /// The answer to a request for the receipts of these blocks, as this version of eth has it.

@@ -32,12 +32,18 @@ impl From<snap::Error> for SnappyError {
 
 /// Expands a block. The length it declares is checked before anything is allocated.
 pub fn decompress(data: &[u8], limit: usize) -> Result<Vec<u8>, SnappyError> {
+    check_length(data, limit)?;
+    Ok(Decoder::new().decompress_vec(data)?)
+}
+
+/// Checks the length that a block declares, and expands nothing.
+pub(crate) fn check_length(data: &[u8], limit: usize) -> Result<(), SnappyError> {
     let declared = decompress_len(data)?;
     let compressed = data.len();
     if declared > limit || declared > compressed.saturating_mul(MAX_RATIO) {
         return Err(SnappyError::Length { compressed, declared, limit });
     }
-    Ok(Decoder::new().decompress_vec(data)?)
+    Ok(())
 }
 
 /// Compresses a message's data.

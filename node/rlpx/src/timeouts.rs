@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 /// How long each part of a conversation may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
@@ -9,6 +11,8 @@ pub struct Timeouts {
     pub connect: Duration,
     /// For the RLPx handshake, for hello and for Status, each.
     pub handshake: Duration,
+    /// For all three together, so that nobody who trickles them holds a place for long.
+    pub meeting: Duration,
     /// Without a whole frame, beyond the time that [`Timeouts::minimum_bytes_per_s`] grants it.
     pub idle: Duration,
     /// Between two pings.
@@ -26,6 +30,7 @@ impl Default for Timeouts {
         Self {
             connect: Duration::from_secs(5),
             handshake: Duration::from_secs(5),
+            meeting: Duration::from_secs(8),
             idle: Duration::from_secs(30),
             ping_interval: Duration::from_secs(15),
             write: Duration::from_secs(20),
@@ -36,6 +41,12 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
+    /// When a meeting that begins now has to be over.
+    pub(crate) fn meeting_deadline(&self) -> Instant {
+        let now = Instant::now();
+        now.checked_add(self.meeting).unwrap_or(now)
+    }
+
     /// Until the next frame is whole, of which so many bytes are wanted at once.
     pub(crate) fn of_frame(&self, wanted_bytes: usize) -> Duration {
         let wanted_bytes = u64::try_from(wanted_bytes).unwrap_or(u64::MAX);

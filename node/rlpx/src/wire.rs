@@ -1,5 +1,11 @@
 //! Messages on a stream: what is read and written once the handshake is over.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use alloy_primitives::Bytes as AlloyBytes;
 use bytes::{Buf, Bytes, BytesMut};
 use moorline_messages::DisconnectReason;
 use tokio::{
@@ -19,6 +25,58 @@ use crate::{
 /// How much is read from a socket at once, so that memory grows with what has arrived and not with
 /// what a frame's header claims.
 const READ_CHUNK_BYTES: usize = 64 << 10;
+
+/// The largest frame before Status: that of a hello and its id. Whoever has not shown its network is
+/// not worth more memory.
+const MAX_MEETING_FRAME_BYTES: usize = MAX_HELLO_BYTES.saturating_add(1);
+/// The largest frame of a peer that was never asked for anything. Clients send news of transactions
+/// 100 kB to 1 MiB at a time, and no request is so large.
+const MAX_UNASKED_FRAME_BYTES: usize = 2 << 20;
+
+/// What both directions of a connection know of the frames that come: how large they may be, which is
+/// more once the peer has been asked for something, and whether one has come in part.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Incoming(Arc<IncomingFrames>);
+
+#[derive(Debug)]
+struct IncomingFrames {
+    limit_bytes: AtomicUsize,
+    under_way: AtomicBool,
+}
+
+impl Default for IncomingFrames {
+    fn default() -> Self {
+        Self {
+            limit_bytes: AtomicUsize::new(MAX_MEETING_FRAME_BYTES),
+            under_way: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Incoming {
+    /// The peer was asked for something, and answers are as large as a frame can be.
+    pub(crate) fn widen(&self) {
+        self.0.limit_bytes.store(MAX_FRAME_BYTES, Ordering::Relaxed);
+    }
+
+    /// Nothing was asked of the peer yet.
+    pub(crate) fn narrow(&self) {
+        self.0.limit_bytes.store(MAX_UNASKED_FRAME_BYTES, Ordering::Relaxed);
+    }
+
+    /// Whether the peer is in the middle of a frame, and can say nothing else.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.0.under_way.load(Ordering::Relaxed)
+    }
+
+    fn limit_bytes(&self) -> usize {
+        self.0.limit_bytes.load(Ordering::Relaxed)
+    }
+
+    fn set_under_way(&self, under_way: bool) {
+        self.0.under_way.store(under_way, Ordering::Relaxed);
+    }
+}
 
 /// A message of either protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,21 +106,25 @@ pub(crate) struct FrameReader<S> {
     stream: ReadHalf<S>,
     buffer: BytesMut,
     decoder: Box<FrameDecoder>,
+    incoming: Incoming,
     timeouts: Timeouts,
 }
 
 impl<S: AsyncRead> FrameReader<S> {
     pub(crate) fn new(stream: ReadHalf<S>, secrets: &Secrets, timeouts: Timeouts) -> Self {
-        // a byte more than the largest hello, for its id
-        let decoder = Box::new(FrameDecoder::new(secrets, MAX_HELLO_BYTES.saturating_add(1)));
-        Self { stream, buffer: BytesMut::new(), decoder, timeouts }
+        let decoder = Box::new(FrameDecoder::new(secrets, MAX_MEETING_FRAME_BYTES));
+        let incoming = Incoming::default();
+        Self { stream, buffer: BytesMut::new(), decoder, incoming, timeouts }
     }
 
     /// The content of the next frame. Cancelling loses nothing.
     async fn read(&mut self) -> Result<BytesMut, ConnectionError> {
         let started = Instant::now();
         loop {
-            if let Some(content) = self.decoder.decode(&mut self.buffer)? {
+            self.decoder.set_limit(self.incoming.limit_bytes());
+            let content = self.decoder.decode(&mut self.buffer)?;
+            self.incoming.set_under_way(self.decoder.is_under_way());
+            if let Some(content) = content {
                 return Ok(content);
             }
             let wanted = self.decoder.wanted();
@@ -114,10 +176,14 @@ pub struct MessageReader<S> {
 }
 
 impl<S: AsyncRead> MessageReader<S> {
-    /// After hello: frames of any size, and messages of this version of eth.
-    pub(crate) fn new(mut frames: FrameReader<S>, version: u8) -> Self {
-        frames.decoder.set_limit(MAX_FRAME_BYTES);
+    /// After hello: messages of this version of eth. Frames stay small until Status was read.
+    pub(crate) const fn new(frames: FrameReader<S>, version: u8) -> Self {
         Self { frames, version }
+    }
+
+    /// What is known of the frames that come.
+    pub(crate) fn incoming(&self) -> Incoming {
+        self.frames.incoming.clone()
     }
 
     /// The next message. Cancelling loses nothing.
@@ -140,7 +206,10 @@ impl<S: AsyncRead> MessageReader<S> {
     pub(crate) async fn read_status(&mut self) -> Result<Status, ConnectionError> {
         loop {
             match self.read().await?.message {
-                Message::Eth(EthMessage::Status(status)) => return Ok(status),
+                Message::Eth(EthMessage::Status(status)) => {
+                    self.frames.incoming.widen();
+                    return Ok(status);
+                }
                 Message::Eth(_) => return Err(ConnectionError::StatusNotFirst),
                 Message::Disconnect(reason) => return Err(ConnectionError::Remote(reason)),
                 Message::Ping | Message::Pong => {}
@@ -171,6 +240,11 @@ fn decode(version: u8, mut content: BytesMut) -> Result<Option<Message>, Connect
         _ => {
             let Some(id) = id.checked_sub(FIRST_CAPABILITY_ID) else { return Ok(None) };
             let id = u8::try_from(id).unwrap_or(u8::MAX);
+            if eth::is_news(id) {
+                // nobody looks at it, so it is not worth expanding
+                snappy::check_length(&content, eth::MAX_MESSAGE_BYTES)?;
+                return Ok(Some(Message::Eth(EthMessage::Gossip { id, data: AlloyBytes::new() })));
+            }
             let bytes_max = match id {
                 eth::id::RECEIPTS => eth::MAX_RECEIPTS_MESSAGE_BYTES,
                 _ => eth::MAX_MESSAGE_BYTES,
@@ -190,6 +264,7 @@ pub struct MessageWriter<S> {
     outgoing: BytesMut,
     version: u8,
     timeouts: Timeouts,
+    written_bytes: u64,
 }
 
 impl<S> std::fmt::Debug for MessageWriter<S> {
@@ -207,7 +282,13 @@ impl<S: AsyncWrite> MessageWriter<S> {
             outgoing: BytesMut::new(),
             version: 0,
             timeouts,
+            written_bytes: 0,
         }
+    }
+
+    /// How many bytes the network took so far, frames' own included.
+    pub(crate) const fn written_bytes(&self) -> u64 {
+        self.written_bytes
     }
 
     /// Settles on a version of eth, once hello was heard.
@@ -268,6 +349,9 @@ impl<S: AsyncWrite> MessageWriter<S> {
 
     pub(crate) async fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), ConnectionError> {
         let writing = timeout(self.timeouts.write, self.stream.write_all(bytes)).await;
-        Ok(writing.map_err(|_| ConnectionError::Silent("a write"))??)
+        writing.map_err(|_| ConnectionError::Silent("a write"))??;
+        let bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.written_bytes = self.written_bytes.saturating_add(bytes);
+        Ok(())
     }
 }

@@ -36,9 +36,18 @@ async fn meet(dialler: &Side, listener: &Side) -> (Connected, Connected) {
     tokio::join!(dialling, accepting)
 }
 
-async fn pair() -> (Connection<DuplexStream>, Connection<DuplexStream>) {
+async fn pair() -> Pair {
     let (a, b) = meet(&Side::speaking(&[70]), &Side::speaking(&[70, 69])).await;
-    (a.unwrap(), b.unwrap())
+    past_status(a.unwrap(), b.unwrap())
+}
+
+type Pair = (Connection<DuplexStream>, Connection<DuplexStream>);
+
+/// Both ends as they are once Status was said.
+fn past_status(a: Connection<DuplexStream>, b: Connection<DuplexStream>) -> Pair {
+    a.reader.incoming().widen();
+    b.reader.incoming().widen();
+    (a, b)
 }
 
 /// Writes on one side while the other reads one message.
@@ -155,7 +164,7 @@ async fn expect_refused(id: u8, data: &[u8]) {
 }
 
 /// Both ends of a connection on which both speak these versions of eth.
-async fn pair_speaking(versions: &[u8]) -> (Connection<DuplexStream>, Connection<DuplexStream>) {
+async fn pair_speaking(versions: &[u8]) -> Pair {
     let (a, b) = duplex(1 << 20);
     let (dialler, listener) = (Side::speaking(versions), Side::speaking(versions));
     let timeouts = Timeouts::default();
@@ -163,7 +172,7 @@ async fn pair_speaking(versions: &[u8]) -> (Connection<DuplexStream>, Connection
         Connection::initiate(a, listener.hello.id, &dialler.secret, &dialler.hello, &timeouts),
         Connection::accept(b, &listener.secret, &listener.hello, &timeouts),
     );
-    (a.unwrap(), b.unwrap())
+    past_status(a.unwrap(), b.unwrap())
 }
 
 #[tokio::test]
@@ -247,6 +256,35 @@ async fn a_frame_that_trickles_below_the_minimum_rate_is_given_up() {
     }
     // 30 s, and 32 s for a megabyte at 32 KiB a second
     assert!(started.elapsed() < Duration::from_secs(63));
+}
+
+#[tokio::test]
+async fn a_frame_before_status_is_no_larger_than_a_hello() {
+    let meeting = meet(&Side::speaking(&[70]), &Side::speaking(&[70])).await;
+    let (mut a, mut b) = (meeting.0.unwrap(), meeting.1.unwrap());
+    // what its header promises is enough to refuse it
+    let wire = a.encode_frame(&[0x10; 2050]).unwrap();
+    let refused = carry(a.write_unframed(&wire[..32]), &mut b).await.unwrap_err();
+    let too_large = frame::FrameError::Size { size: 2050, limit: 2049 };
+    assert_eq!(refused, ConnectionError::Frame(too_large));
+    assert_eq!(refused.blame(), Blame::Peer);
+}
+
+#[tokio::test]
+async fn news_are_recognised_and_not_expanded() {
+    let (mut a, mut b) = pair().await;
+    for id in [
+        eth::id::TRANSACTIONS,
+        eth::id::NEW_POOLED_TRANSACTION_HASHES,
+        eth::id::NEW_BLOCK_HASHES,
+        eth::id::NEW_BLOCK,
+    ] {
+        let news = Message::Eth(EthMessage::Gossip { id, data: Bytes::new() });
+        assert_eq!(carry(a.write_raw(id, &[7; 100]), &mut b).await.unwrap(), news);
+        // a length that it may have, and nothing that is snappy
+        let frame = [0x10 + id, 100, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+        assert_eq!(carry(a.write_raw_frame(&frame), &mut b).await.unwrap(), news);
+    }
 }
 
 #[tokio::test]

@@ -74,6 +74,14 @@ pub const fn message_count(version: u8) -> Option<u8> {
     }
 }
 
+/// Whether a message with this id is news of transactions or blocks, which nobody asked for.
+pub(crate) const fn is_news(id: u8) -> bool {
+    matches!(
+        id,
+        id::NEW_BLOCK_HASHES | id::TRANSACTIONS | id::NEW_BLOCK | id::NEW_POOLED_TRANSACTION_HASHES
+    )
+}
+
 /// Why an eth message is refused.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum EthError {
@@ -174,11 +182,12 @@ pub enum EthMessage {
         /// The request's id.
         request_id: u64,
     },
-    /// News of transactions and blocks, in which we have no part: recognised, not decoded.
+    /// News of transactions and blocks, in which we have no part, or the pool's transactions:
+    /// recognised, not decoded.
     Gossip {
         /// The id, before the capability's offset.
         id: u8,
-        /// The message's data.
+        /// The message's data. A connection leaves that of news out, since it does not expand it.
         data: Bytes,
     },
 }
@@ -251,11 +260,8 @@ impl EthMessage {
             return Err(EthError::UnknownId { id, version });
         }
         match id {
-            id::NEW_BLOCK_HASHES
-            | id::TRANSACTIONS
-            | id::NEW_BLOCK
-            | id::NEW_POOLED_TRANSACTION_HASHES
-            | id::POOLED_TRANSACTIONS => return Ok(Self::Gossip { id, data }),
+            id::POOLED_TRANSACTIONS => return Ok(Self::Gossip { id, data }),
+            id if is_news(id) => return Ok(Self::Gossip { id, data }),
             0x0b..=0x0e => return Err(EthError::UnknownId { id, version }),
             _ => {}
         }

@@ -20,6 +20,7 @@ use super::*;
 use crate::{
     EthMessage, Message, random_key,
     rlp::{list_of, put_list},
+    snappy,
 };
 
 /// Longer than anything here takes, and short enough to wait for when something hangs.
@@ -182,11 +183,18 @@ impl ChainSource for MemoryChain {
         })
     }
 
-    fn receipts(&self, hashes: Vec<B256>, _budget_bytes: usize) -> BoxFuture<'_, Vec<Receipts>> {
+    fn receipts(&self, hashes: Vec<B256>, budget_bytes: usize) -> BoxFuture<'_, Vec<Receipts>> {
         Box::pin(async move {
             self.pass_gate().await;
+            let mut gathered_bytes = 0;
             let numbers = hashes.iter().map_while(|hash| self.numbers.get(hash));
-            numbers.map(|number| self.receipts(*number)).collect()
+            let within_budget = numbers.map_while(|number| {
+                let room = gathered_bytes < budget_bytes;
+                let block = self.receipts(*number);
+                gathered_bytes += block.items.iter().map(|receipt| receipt.len()).sum::<usize>();
+                room.then_some(block)
+            });
+            within_budget.collect()
         })
     }
 }
@@ -272,6 +280,15 @@ impl Node {
         }
     }
 
+    /// Has a listener take a connection as one that came from this address. Returns the other end.
+    pub(super) async fn admit(&self, listener: &mut Listener, from: [u8; 4]) -> TcpStream {
+        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let dialling = TcpStream::connect(socket.local_addr().unwrap());
+        let (dialled, accepted) = tokio::join!(dialling, socket.accept());
+        listener.admit(accepted.unwrap().0, (from, 30303).into());
+        dialled.unwrap()
+    }
+
     /// Connects as a peer that says whatever the test wants.
     pub(super) async fn meet(&self, chain: &MemoryChain) -> Peer {
         let mut peer = Peer::hello(self, &[70]).await.unwrap();
@@ -307,6 +324,16 @@ impl Peer {
         Ok(Self { connection })
     }
 
+    /// Says hello on a connection that stands.
+    pub(super) async fn hello_on(stream: TcpStream, node: &Node) -> Result<Self, ConnectionError> {
+        let secret = random_key();
+        let hello = Hello::new("by hand", &[70], 0, node_id(&secret).unwrap());
+        let remote = node.handle.local_record().id;
+        let timeouts = Timeouts::default();
+        let connection = Connection::initiate(stream, remote, &secret, &hello, &timeouts).await?;
+        Ok(Self { connection })
+    }
+
     pub(super) fn local_status(chain: &MemoryChain) -> LocalStatus {
         LocalStatus {
             network_id: 7,
@@ -325,6 +352,14 @@ impl Peer {
 
     pub(super) async fn say(&mut self, message: EthMessage) {
         self.connection.write(&Message::Eth(message)).await.unwrap();
+    }
+
+    /// The bytes of a message on the wire, to be sent in pieces.
+    pub(super) fn frame_of(&mut self, message: &EthMessage) -> Vec<u8> {
+        let data = message.encode(self.connection.version());
+        let mut content = vec![0x10 + message.id()];
+        content.extend(snappy::compress(&mut snap::raw::Encoder::new(), &data).unwrap());
+        self.connection.encode_frame(&content).unwrap().to_vec()
     }
 
     /// The next message that is neither ping nor pong.

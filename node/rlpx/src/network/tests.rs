@@ -1,6 +1,8 @@
 #![allow(clippy::arithmetic_side_effects)]
 
+mod holding;
 mod partial;
+mod serving;
 
 use std::collections::BTreeMap;
 
