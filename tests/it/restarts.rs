@@ -85,7 +85,10 @@ async fn a_killed_node_goes_on_by_itself_and_then_serves_another() {
     wait_for_height(&engine, 3_000).await;
     // a slow answer may be asked of the other peer too, but what is on disk is asked of nobody
     let (again, missing) = (served() - before, world.bodies() - kept);
-    assert!(again <= missing + 4 * 128, "{again} bodies were served for {missing} that were missing");
+    assert!(
+        again <= missing + 4 * 128,
+        "{again} bodies were served for {missing} that were missing"
+    );
 
     // and now the first one is the peer
     let enode = std::fs::read_to_string(world.path("first").join("enode")).unwrap();

@@ -22,8 +22,11 @@
 //! - A peer answers in order: its time for a request begins anew with each answer to an earlier one,
 //!   and ends no sooner than its time for those. A budget that ends before is nobody's fault, and
 //!   what would be answered too late as a rule is not asked.
-//! - A request of the tip that takes unusually long goes to one other peer, too. The first answer with
-//!   anything in it is the outcome; a failure is one only when nobody else works on the request.
+//! - A request of the tip that takes unusually long goes to another peer, too, and so does one of
+//!   history that straggles, after what waits; never to more than two at a time. The first answer
+//!   with anything in it is the outcome; a failure is one only when nobody else works on the request.
+//! - A peer is asked for no more than it does in about a second: the first of the items, at least one.
+//!   The rest is asked for again by whoever wants it.
 //! - A peer is chosen by what it is expected to take: measured for headers, bodies and receipts
 //!   each by itself, recent faults counted as time. Blocks below the range that it announced are never
 //!   asked of it (EIP-7642); a peer to avoid is asked only when nobody else has the items. Alike peers
@@ -31,6 +34,7 @@
 //! - Nobody starves: history goes to any peer that is free and has it, and measurements of an idle peer
 //!   fade until it is tried again. Only the tip waits for a busy peer that is expected to be done
 //!   sooner than any free one, and no longer than that peer usually takes.
+//! - An answer is judged once.
 //! - Timeouts of what was out together are one step towards the end of the session.
 //! - A slow, partial or pruned peer is asked later, never banned. A peer that provably lied is
 //!   disconnected at once and banned, with its address unless that is local: ten minutes the first time, twice as

@@ -6,6 +6,7 @@ mod cancelling;
 mod choosing;
 mod clock;
 mod conduct;
+mod crowd;
 mod dialling;
 mod finding;
 mod hedging;
@@ -293,8 +294,13 @@ impl Rig {
         peers.iter().find(|peer| peer.id == id).and_then(|peer| peer.delay_ms)
     }
 
+    /// About an answer that was not reported on before.
     fn reports(&mut self, peer: PeerId, conduct: Conduct) {
-        let request = RequestId(0);
+        let request = self.next_request.take();
+        self.reports_on(request, peer, conduct);
+    }
+
+    fn reports_on(&mut self, request: RequestId, peer: PeerId, conduct: Conduct) {
         self.input(Input::Report(PeerReport { peer, request, conduct }));
     }
 

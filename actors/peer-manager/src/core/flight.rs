@@ -1,10 +1,14 @@
 //! Requests that are out.
 
-use std::{collections::BTreeMap, iter, time::Instant};
+use std::{
+    collections::BTreeMap,
+    iter,
+    time::{Duration, Instant},
+};
 
-use moorline_messages::{FetchRequest, PeerId, RequestId, SessionId};
+use moorline_messages::{FetchRequest, PeerId, Priority, RequestId, SessionId};
 
-use super::score::Kind;
+use super::{after, score::Kind};
 
 /// A request on its way to a peer and back.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +23,8 @@ pub(crate) struct Flight {
     pub(crate) sent_at: Instant,
     /// The peer owed us nothing else when it left.
     pub(crate) alone: bool,
+    /// When the peer usually is done with it.
+    pub(crate) usual_at: Instant,
     /// When it takes longer than is usual for the peer, some margin included.
     pub(crate) unusual_at: Instant,
     /// When the time that the peer is given is over.
@@ -46,22 +52,45 @@ impl Flight {
     }
 }
 
+/// A request that keeps a peer busy for longer than this is history's straggler: portions take a
+/// second, see [`Meter::portion`](super::score::Meter::portion).
+const STRAGGLES_AFTER: Duration = Duration::from_secs(2);
+
 /// A second peer that is to be asked should the first take unusually long.
 #[derive(Clone, Debug)]
 pub(crate) struct Hedge {
-    /// The request, the first peer among those to avoid.
+    /// The request, the first peer among those to avoid. It is late, so whatever it is for, it goes
+    /// as the tip does: to whoever is known to be fast, and not to try somebody.
     pub(crate) request: FetchRequest,
+    /// Its own class.
+    class: Priority,
     /// When its outcome is owed.
     pub(crate) deadline: Instant,
-    /// When to ask; `None` once that is over and only a peer is missing.
-    at: Option<Instant>,
+    /// When the first is expected to be done.
+    usual_at: Instant,
+    /// When to ask somebody who is done sooner than the first; `None` once that is over and only a
+    /// peer is missing.
+    early_at: Option<Instant>,
+    /// When to ask anybody.
+    late_at: Option<Instant>,
 }
 
 impl Hedge {
     /// For a request that just left.
     pub(crate) fn of(mut request: FetchRequest, deadline: Instant, first: &Flight) -> Self {
         request.avoid.push(first.peer);
-        Self { request, deadline, at: Some(first.unusual_at) }
+        let class = std::mem::replace(&mut request.priority, Priority::Tip);
+        let early_at = match class {
+            Priority::Tip => first.unusual_at,
+            Priority::History => after(first.sent_at, STRAGGLES_AFTER),
+        };
+        let (early_at, late_at) = (Some(early_at), Some(first.unusual_at.max(early_at)));
+        Self { request, class, deadline, usual_at: first.usual_at, early_at, late_at }
+    }
+
+    /// By when a second peer must be done to be of use.
+    pub(crate) fn done_before(&self) -> Instant {
+        if self.late_at.is_none() { self.deadline } else { self.deadline.min(self.usual_at) }
     }
 }
 
@@ -79,7 +108,7 @@ pub(crate) struct Ended {
 struct Fetch {
     first: Flight,
     second: Option<Flight>,
-    hedge: Option<Hedge>,
+    hedge: Hedge,
 }
 
 /// All of them, by id. At most a peer's share for each session, see `IN_FLIGHT_REQUESTS_MAX`.
@@ -90,7 +119,7 @@ pub(crate) struct Flights {
 
 impl Flights {
     /// A request left for its first peer.
-    pub(crate) fn insert(&mut self, id: RequestId, flight: Flight, hedge: Option<Hedge>) {
+    pub(crate) fn insert(&mut self, id: RequestId, flight: Flight, hedge: Hedge) {
         self.out.insert(id, Fetch { first: flight, second: None, hedge });
     }
 
@@ -98,7 +127,7 @@ impl Flights {
     pub(crate) fn double(&mut self, id: RequestId, flight: Flight) {
         if let Some(fetch) = self.out.get_mut(&id) {
             fetch.second = Some(flight);
-            fetch.hedge = None;
+            fetch.hedge.request.avoid.push(flight.peer);
         }
     }
 
@@ -171,19 +200,24 @@ impl Flights {
 
     /// Notes for whom a second peer is to be asked from now on.
     pub(crate) fn look_at_clock(&mut self, now: Instant) {
-        for hedge in self.out.values_mut().filter_map(|fetch| fetch.hedge.as_mut()) {
-            hedge.at = hedge.at.filter(|at| *at > now);
+        for hedge in self.out.values_mut().map(|fetch| &mut fetch.hedge) {
+            hedge.early_at = hedge.early_at.filter(|at| *at > now);
+            hedge.late_at = hedge.late_at.filter(|at| *at > now);
         }
     }
 
-    /// The requests for which a second peer is to be asked.
-    pub(crate) fn hedges(&self) -> impl Iterator<Item = &Hedge> {
-        self.out.values().filter_map(|fetch| fetch.hedge.as_ref().filter(|it| it.at.is_none()))
+    /// The requests of a class for which a second peer is to be asked.
+    pub(crate) fn hedges(&self, now: Instant, class: Priority) -> impl Iterator<Item = &Hedge> {
+        let alone = self.out.values().filter(|fetch| fetch.second.is_none());
+        let due = move |hedge: &&Hedge| {
+            hedge.early_at.is_none() && hedge.class == class && hedge.done_before() > now
+        };
+        alone.map(|fetch| &fetch.hedge).filter(due)
     }
 
     pub(crate) fn next_wakeup(&self) -> Option<Instant> {
         let wakeup = |fetch: &Fetch| {
-            let hedge_at = fetch.hedge.as_ref().and_then(|hedge| hedge.at);
+            let hedge_at = fetch.hedge.early_at.or(fetch.hedge.late_at);
             [Some(fetch.first.deadline()), fetch.second.as_ref().map(Flight::deadline), hedge_at]
         };
         self.out.values().flat_map(wakeup).flatten().min()

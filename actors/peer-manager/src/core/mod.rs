@@ -1,6 +1,7 @@
 //! From whom? The state machine: time and messages in, messages out.
 
 mod ban;
+mod choose;
 mod dial;
 mod early;
 mod flight;
@@ -23,15 +24,18 @@ use moorline_messages::{
 };
 
 use ban::Bans;
+use choose::{Choice, Terms};
 use dial::Dials;
 #[cfg(test)]
 pub(crate) use early::CANCELLED_EARLY_MAX;
 use early::CancelledEarly;
 use flight::{Ended, Flights, Hedge};
+#[cfg(test)]
+pub(crate) use neighbours::SUBNET_SESSIONS_MAX;
 pub(crate) use note::Note;
+use peers::Peers;
 #[cfg(test)]
 pub(crate) use peers::{ASIDE_REQUESTS_MAX, IN_FLIGHT_REQUESTS_MAX, UNANSWERED_REQUESTS_MAX};
-use peers::{Choice, Peers};
 use pool::{CANDIDATES_MAX, Pool};
 use queue::{Place, Queue};
 #[cfg(test)]
@@ -202,7 +206,9 @@ impl PeerManagerCore {
 
     fn judge(&mut self, now: Instant, report: PeerReport, effects: &mut Vec<Effect>) {
         self.telling.peers_changed();
-        self.peers.judged(now, report.peer, report.conduct);
+        if !self.peers.judged(now, report) {
+            return;
+        }
         if report.conduct.blame() == Blame::Peer {
             let why = format!("{:?} in the answer to request {}", report.conduct, report.request);
             let session = self.peers.session_of(report.peer);
@@ -239,7 +245,9 @@ impl PeerManagerCore {
         let Some(ended) = awaited else { return };
         if items.is_empty() && !ended.is_last {
             // the downloader does not see this answer, and cannot judge it
-            return self.peers.judged(now, flight.peer, Conduct::Lacked);
+            let (peer, conduct) = (flight.peer, Conduct::Lacked);
+            self.peers.judged(now, PeerReport { peer, request: id, conduct });
+            return;
         }
         self.set_aside(id);
         let peer = Some(flight.peer);
@@ -291,7 +299,7 @@ impl PeerManagerCore {
     /// Gives waiting requests to peers, in order, as far as peers are free.
     fn dispatch(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         self.look_again_at = None;
-        self.hedge(now, effects);
+        self.hedge(now, Priority::Tip, effects);
         let mut from: Option<Place> = None;
         while self.peers.any_free()
             && let Some((place, request, session)) = self.next_match(now, from)
@@ -299,31 +307,39 @@ impl PeerManagerCore {
             from = Some(place);
             let Some(queued) = self.queue.dispatch(request) else { return };
             let (deadline, wanted) = (queued.deadline, queued.request);
-            let items = wanted.items.clone();
+            let Some(items) = self.peers.portion(session, &wanted.items) else { return };
             let Some(flight) = self.peers.depart(now, session, &items, deadline) else { return };
-            let is_hedged = wanted.priority == Priority::Tip;
-            let hedge = is_hedged.then(|| Hedge::of(wanted, deadline, &flight));
+            let hedge = Hedge::of(wanted, deadline, &flight);
             self.flights.insert(request, flight, hedge);
             effects.push(Effect::Command(SessionCommand::Fetch { session, request, items }));
         }
+        self.hedge(now, Priority::History, effects);
     }
 
-    /// Asks second peers for what takes the first unusually long. These requests are the oldest of
-    /// their class, so they go before what waits.
-    fn hedge(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+    /// Asks second peers for what takes the first unusually long. Those of the tip are the oldest of
+    /// their class, so they go before what waits; those of history go after it.
+    fn hedge(&mut self, now: Instant, class: Priority, effects: &mut Vec<Effect>) {
         while self.peers.any_free()
-            && let Some((request, items, deadline, session)) = self.next_hedge(now)
+            && let Some((request, items, deadline, session)) = self.next_hedge(now, class)
         {
+            let Some(items) = self.peers.portion(session, &items) else { return };
             let Some(flight) = self.peers.depart(now, session, &items, deadline) else { return };
             self.flights.double(request, flight);
             effects.push(Effect::Command(SessionCommand::Fetch { session, request, items }));
         }
     }
 
-    fn next_hedge(&mut self, now: Instant) -> Option<(RequestId, FetchItems, Instant, SessionId)> {
+    fn next_hedge(
+        &mut self,
+        now: Instant,
+        class: Priority,
+    ) -> Option<(RequestId, FetchItems, Instant, SessionId)> {
         let mut held_until = None;
-        let found = self.flights.hedges().find_map(|hedge| {
-            let choice = self.peers.choose(now, &hedge.request, false, Some(hedge.deadline));
+        let found = self.flights.hedges(now, class).find_map(|hedge| {
+            let may_try = class == Priority::Tip;
+            let done_before = Some(hedge.done_before());
+            let terms = Terms { may_repeat: false, may_try, done_before };
+            let choice = self.peers.choose(now, &hedge.request, terms);
             let session = chosen(choice, &mut held_until)?;
             Some((hedge.request.id, hedge.request.items.clone(), hedge.deadline, session))
         });
@@ -342,8 +358,9 @@ impl PeerManagerCore {
         let found = self.queue.behind(from).find_map(|(place, queued)| {
             let request = &queued.request;
             // with its whole budget ahead it is worth a try, else the slowest would never be asked
-            let deadline = (queued.since < now).then_some(queued.deadline);
-            let choice = self.peers.choose(now, request, queued.may_repeat(), deadline);
+            let done_before = (queued.since < now).then_some(queued.deadline);
+            let terms = Terms { may_repeat: queued.may_repeat(), may_try: true, done_before };
+            let choice = self.peers.choose(now, request, terms);
             Some((place, request.id, chosen(choice, &mut held_until)?))
         });
         self.look_again_at = [self.look_again_at, held_until].into_iter().flatten().min();

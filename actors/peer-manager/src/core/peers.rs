@@ -3,28 +3,25 @@
 mod merit;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::IpAddr,
     time::{Duration, Instant},
 };
 
 use moorline_messages::{
-    AnnouncedRange, Conduct, FetchItems, FetchRequest, PeerId, PeerInfo, Priority, RequestId,
-    SessionId,
+    AnnouncedRange, Conduct, FetchItems, PeerId, PeerInfo, PeerReport, RequestId, SessionId,
 };
 
 use self::merit::Flow;
 use super::{
     after,
     flight::Flight,
-    score::{Kind, Meter, Sample, asked_items},
+    score::{Kind, Load, Meter, Sample, asked_items, first_items},
 };
 
 /// Most requests that are out to one peer. More than one hides the delay of the network; many more
 /// would only wait at the peer.
 pub(crate) const IN_FLIGHT_REQUESTS_MAX: usize = 4;
-/// Peers whose expected times differ by less than this part of the least are alike, and take turns.
-const ALIKE_PART: u64 = 4;
 /// Timeouts in a row that end a session.
 const TIMEOUTS_IN_A_ROW_MAX: u32 = 5;
 /// A peer that owes answers and gives none for this long is dropped.
@@ -37,56 +34,9 @@ pub(crate) const ASIDE_REQUESTS_MAX: usize = 4;
 pub(crate) const UNANSWERED_REQUESTS_MAX: usize = 16;
 /// Peers of which something is remembered, connected ones included.
 const RECORDS_MAX: usize = 1_024;
-/// Blocks by which a peer's announced head may lag: updates are due every 32 blocks, and nobody
-/// sends them in the same moment (EIP-7642).
-const LATEST_LAG_BLOCKS: u64 = 64;
-
-/// How far a peer can be trusted to have some items; smaller is better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Standing {
-    /// It failed at them already.
-    avoided: bool,
-    /// It says that it is too far behind to have them.
-    behind: bool,
-}
-
-/// What decides whether a peer has some items at all.
-#[derive(Clone, Copy, Debug)]
-struct Heights {
-    lowest_of_blocks: Option<u64>,
-    highest: Option<u64>,
-}
-
-impl Heights {
-    fn of(items: &FetchItems) -> Self {
-        Self { lowest_of_blocks: items.lowest_of_blocks(), highest: items.highest() }
-    }
-}
-
-/// A peer of the best standing towards a request.
-#[derive(Clone, Copy, Debug)]
-struct Candidate<'a> {
-    session: SessionId,
-    peer: &'a Peer,
-    expected_us: u64,
-    /// See [`Peer::answers_by`].
-    answers_by: Option<Instant>,
-    /// When it usually would be done; `None` if nobody knows.
-    done_by: Option<Instant>,
-}
-
-/// What to do with a request now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Choice {
-    /// This session gets it.
-    Ask(SessionId),
-    /// A busy peer is expected to be done with it before any free one would be. Should that peer not
-    /// answer anything until then, there is no sense in waiting for it.
-    Hold(Instant),
-    /// Nobody is free who should get it.
-    Nobody,
-}
-
+/// Judged answers that are remembered, so that each counts once. The downloader has fewer requests
+/// out.
+const JUDGED_MAX: usize = 4_096;
 /// What is remembered of a peer from one session to the next.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
@@ -114,15 +64,16 @@ pub(crate) struct Peer {
     pub(crate) info: PeerInfo,
     since: Instant,
     in_flight: usize,
-    items_out: u64,
+    /// What is out and somebody waits for.
+    load: Load,
     /// The count of all departures when it was last asked.
-    turn: u64,
+    pub(super) turn: u64,
     late: VecDeque<Late>,
     timeouts_in_a_row: u32,
     /// When the newest of those was noticed.
     timed_out_at: Option<Instant>,
     /// Since when the peer owes something and sent nothing.
-    owes_since: Option<Instant>,
+    pub(super) owes_since: Option<Instant>,
     /// When the time is over that it was given for the newest of what it owes.
     patience_ends: Option<Instant>,
     answered_at: Option<Instant>,
@@ -134,7 +85,7 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// A peer that just let its time pass is given one request at a time until it answers again.
-    fn is_free(&self) -> bool {
+    pub(super) fn is_free(&self) -> bool {
         let (slots, aside_max) = match self.timeouts_in_a_row {
             0 => (IN_FLIGHT_REQUESTS_MAX, ASIDE_REQUESTS_MAX),
             _ => (1, 0),
@@ -144,13 +95,11 @@ impl Peer {
             && self.in_flight.saturating_add(self.late.len()) < UNANSWERED_REQUESTS_MAX
     }
 
-    /// What the peer has to answer first, whether or not somebody waits for it: requests, and their
-    /// items.
-    fn ahead(&self) -> (usize, u64) {
-        let out = (self.in_flight, self.items_out);
-        self.open_late().fold(out, |(requests, items), late| {
-            (requests.saturating_add(1), items.saturating_add(late.flight.asked))
-        })
+    /// What the peer has to answer first, whether or not somebody waits for it.
+    pub(super) fn ahead(&self) -> Load {
+        let mut load = self.load;
+        self.open_late().for_each(|late| load.add(late.flight.kind, late.flight.asked));
+        load
     }
 
     fn open_late(&self) -> impl Iterator<Item = &Late> {
@@ -163,7 +112,7 @@ impl Peer {
 
     fn lands(&mut self, flight: &Flight) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.items_out = self.items_out.saturating_sub(flight.asked);
+        self.load.remove(flight.kind, flight.asked);
     }
 
     /// What ran out of time just now, and for each whether it is a step of its own: what was out
@@ -184,49 +133,16 @@ impl Peer {
         }
         overdue
     }
-
-    /// `None` if it says that it does not have these items.
-    fn standing(&self, request: &FetchRequest, heights: Heights) -> Option<Standing> {
-        let avoided = request.avoid.contains(&self.info.id);
-        let Some(range) = &self.info.range else {
-            return Some(Standing { avoided, behind: false });
-        };
-        let reach = range.latest.saturating_add(LATEST_LAG_BLOCKS);
-        let behind = heights.highest.is_some_and(|highest| highest > reach);
-        let has = heights.lowest_of_blocks.is_none_or(|lowest| lowest >= range.earliest);
-        has.then_some(Standing { avoided, behind })
-    }
-
-    /// Until when a busy peer can be believed to give its next answer soon.
-    fn answers_by(&self, meter: &Meter, request: &FetchRequest) -> Option<Instant> {
-        let (requests, items) = self.ahead();
-        let items = items.checked_div(u64::try_from(requests).unwrap_or(u64::MAX))?;
-        Some(after(self.owes_since?, meter.unusual(Kind::of(&request.items), items, (0, 0))))
-    }
-
-    fn expected_us(&self, meter: &Meter, now: Instant, request: &FetchRequest) -> u64 {
-        let kind = Kind::of(&request.items);
-        let items = asked_items(&request.items);
-        let ahead = self.ahead();
-        // the tip is no time to try
-        if request.priority == Priority::History && ahead.0 == 0 {
-            return meter.hoped_us(now, kind, items);
-        }
-        meter.expected_us(now, kind, items, ahead)
-    }
-
-    fn done_by(&self, meter: &Meter, now: Instant, items: &FetchItems) -> Option<Instant> {
-        let usual = meter.usual(Kind::of(items), asked_items(items), self.ahead())?;
-        Some(after(now, usual))
-    }
 }
 
 /// All sessions in use, by session and by peer.
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
-    sessions: BTreeMap<SessionId, Peer>,
+    pub(super) sessions: BTreeMap<SessionId, Peer>,
     by_id: BTreeMap<PeerId, SessionId>,
-    records: BTreeMap<PeerId, Record>,
+    pub(super) records: BTreeMap<PeerId, Record>,
+    /// Answers that were judged, the oldest request first.
+    judged: BTreeSet<(RequestId, PeerId)>,
     departures: u64,
 }
 
@@ -265,7 +181,7 @@ impl Peers {
             info,
             since: now,
             in_flight: 0,
-            items_out: 0,
+            load: Load::default(),
             turn: 0,
             late: VecDeque::new(),
             timeouts_in_a_row: 0,
@@ -313,58 +229,11 @@ impl Peers {
         self.sessions.values().any(Peer::is_free)
     }
 
-    /// Who should get these items: of the best standing that anybody connected has towards them, the
-    /// peer that is free and expected to be done first, alike ones in turns. While those are all busy,
-    /// the request waits. The tip also waits for a busy peer that is expected to be done sooner. Who
-    /// would not be done by the `deadline` is not asked, as the answer would be for nobody.
-    pub(crate) fn choose(
-        &self,
-        now: Instant,
-        request: &FetchRequest,
-        may_repeat: bool,
-        deadline: Option<Instant>,
-    ) -> Choice {
-        let candidates = self.candidates(now, request, may_repeat).into_iter();
-        let (mut free, busy): (Vec<_>, Vec<_>) = candidates.partition(|it| it.peer.is_free());
-        free.retain(|it| it.done_by.zip(deadline).is_none_or(|(done, deadline)| done < deadline));
-        let Some(least_us) = free.iter().map(|candidate| candidate.expected_us).min() else {
-            return Choice::Nobody;
-        };
-        if request.priority == Priority::Tip {
-            let sooner = busy.iter().filter(|candidate| candidate.expected_us < least_us);
-            let end = sooner.filter_map(|candidate| candidate.answers_by).max();
-            if let Some(end) = end.filter(|end| *end > now) {
-                return Choice::Hold(end);
-            }
-        }
-        let alike_us = least_us.saturating_add(least_us / ALIKE_PART);
-        let alike = free.iter().filter(|candidate| candidate.expected_us <= alike_us);
-        alike
-            .min_by_key(|candidate| (candidate.peer.turn, candidate.peer.info.id))
-            .map_or(Choice::Nobody, |candidate| Choice::Ask(candidate.session))
-    }
-
-    fn candidates(
-        &self,
-        now: Instant,
-        request: &FetchRequest,
-        may_repeat: bool,
-    ) -> Vec<Candidate<'_>> {
-        let heights = Heights::of(&request.items);
-        let able = self.sessions.iter().filter_map(|(session, peer)| {
-            let (standing, meter) =
-                (peer.standing(request, heights)?, &self.records.get(&peer.info.id)?.meter);
-            let expected_us = peer.expected_us(meter, now, request);
-            let answers_by = peer.answers_by(meter, request);
-            let done_by = peer.done_by(meter, now, &request.items);
-            let session = *session;
-            Some((standing, Candidate { session, peer, expected_us, answers_by, done_by }))
-        });
-        let able: Vec<_> = able.collect();
-        let best = able.iter().map(|(standing, _)| *standing).min();
-        let best = best.filter(|best| may_repeat || !best.avoided);
-        let fit = able.into_iter().filter(|(standing, _)| Some(*standing) == best);
-        fit.map(|(_, candidate)| candidate).collect()
+    /// The first of these items, as many as this peer should be asked for at once. The rest counts as
+    /// left out, and is asked for again.
+    pub(crate) fn portion(&self, session: SessionId, items: &FetchItems) -> Option<FetchItems> {
+        let meter = &self.records.get(&self.sessions.get(&session)?.info.id)?.meter;
+        Some(first_items(items, meter.portion(Kind::of(items), asked_items(items))))
     }
 
     /// A request leaves for a peer. `wanted_until` is when its outcome is owed at the latest.
@@ -390,6 +259,7 @@ impl Peers {
             number: self.departures,
             sent_at: now,
             alone: peer.owes_nothing(),
+            usual_at: after(now, meter.usual(kind, asked, peer.ahead()).unwrap_or_default()),
             unusual_at: after(now, meter.unusual(kind, asked, peer.ahead())),
             patience_ends,
             wanted_until,
@@ -398,7 +268,7 @@ impl Peers {
         peer.turn = self.departures;
         peer.asked = peer.asked.saturating_add(1);
         peer.in_flight = peer.in_flight.saturating_add(1);
-        peer.items_out = peer.items_out.saturating_add(asked);
+        peer.load.add(kind, asked);
         peer.owes_since.get_or_insert(now);
         Some(flight)
     }
@@ -496,18 +366,30 @@ impl Peers {
         }
     }
 
-    /// Takes note of a judgement on a peer, wherever it is now.
-    pub(crate) fn judged(&mut self, now: Instant, peer: PeerId, conduct: Conduct) {
-        let Some(record) = self.records.get_mut(&peer) else { return };
-        match conduct {
+    /// Takes note of a judgement on a peer, wherever it is now. Says whether it is the first one on
+    /// this answer: another counts nothing.
+    pub(crate) fn judged(&mut self, now: Instant, report: PeerReport) -> bool {
+        if !self.judged.insert((report.request, report.peer)) {
+            return false;
+        }
+        if self.judged.len() > JUDGED_MAX {
+            self.judged.pop_first();
+        }
+        let Some(record) = self.records.get_mut(&report.peer) else { return true };
+        match report.conduct {
             Conduct::Served => record.meter.served(now),
-            Conduct::Lacked | Conduct::OtherBranch => record.meter.lacked(now),
+            Conduct::Lacked => record.meter.lacked(now),
+            Conduct::OtherBranch => record.meter.misled(now),
             Conduct::WrongAnchor
             | Conduct::BrokenLink
             | Conduct::UnaskedBody
             | Conduct::UnaskedReceipts
-            | Conduct::TooMany => record.faults = record.faults.saturating_add(1),
+            | Conduct::TooMany => {
+                record.faults = record.faults.saturating_add(1);
+                record.meter.lied(now);
+            }
         }
+        true
     }
 
     /// Sessions of which no answer can be expected any more.

@@ -76,18 +76,20 @@ fn a_slow_peer_alone_is_asked_nothing_that_it_cannot_answer_in_time_and_is_blame
     rig.peer_connects(ANNA);
     let wanted: Vec<RequestId> =
         (0..32).map(|n| rig.fetch_within(bodies(n * 45..=n * 45 + 44), 30_000)).collect();
-    // three seconds of work each, one after another
+    // fifteen a second, one request after another
     let mut queue: VecDeque<Asked> = (0..4).map(|_| rig.expect_asked(ANNA)).collect();
-    let mut served = 0;
+    let (mut served, mut bodies_served) = (0, 0);
     while let Some(asked) = queue.pop_front() {
-        rig.answers_after(3_000, &asked, 45);
+        let FetchItems::Bodies { blocks } = &asked.items else { panic!("bodies were asked for") };
+        rig.answers_after(blocks.len() as u64 * 1_000 / 15, &asked, blocks.len());
         rig.expect_answer(asked.id, ANNA);
         served += 1;
+        bodies_served += blocks.len();
         while let Some(Effect::Command(_)) = rig.seen.front() {
             queue.push_back(rig.expect_asked(ANNA));
         }
     }
-    assert!(served >= 8, "only {served} were asked for in thirty seconds");
+    assert!(bodies_served >= 8 * 45, "only {bodies_served} were asked for in thirty seconds");
     rig.passes(30_000);
     for id in &wanted[served..] {
         rig.expect_failure(*id, None, FetchError::NoPeer);
@@ -362,7 +364,7 @@ fn what_was_out_together_is_one_fault_that_is_forgotten_like_one() {
     rig.peer_connects(ANNA);
     rig.peer_connects(BERT);
     rig.measure(ANNA, 40);
-    rig.measure(BERT, 3_000);
+    rig.measure(BERT, 4_900);
     for number in 1..=4 {
         let id = rig.fetch_avoiding(bodies(number..=number), &[BERT]);
         assert_eq!(rig.expect_asked(ANNA).id, id);
@@ -377,7 +379,7 @@ fn what_was_out_together_is_one_fault_that_is_forgotten_like_one() {
     rig.expect_answer(asked.id, BERT);
     // by then four seconds for one fault are two, and four times four would be eight
     rig.passes(30_000);
-    rig.measure(BERT, 3_000);
+    rig.measure(BERT, 4_900);
     rig.fetch_tip(bodies(9..=9));
     rig.expect_asked(ANNA);
 }
@@ -459,7 +461,7 @@ fn what_one_peer_answers_gives_no_time_to_another() {
     rig.peer_connects(BERT);
     let first = rig.fetch(headers(100, 1));
     let asked = rig.expect_asked(ANNA);
-    let second = rig.fetch(headers(200, 1));
+    let second = rig.fetch_avoiding(headers(200, 1), &[ANNA]);
     rig.expect_asked(BERT);
     rig.answers_after(4_000, &asked, 1);
     rig.expect_answer(first, ANNA);

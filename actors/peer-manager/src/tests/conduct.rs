@@ -97,3 +97,62 @@ fn others_may_open_sessions_as_long_as_slots_are_free() {
     rig.peer_opens(info(CARL, Direction::Inbound));
     rig.expect_silence();
 }
+
+#[test]
+fn an_answer_is_judged_once() {
+    let mut rig = Rig::new();
+    let session = rig.peer_connects(ANNA);
+    rig.peer_connects(BERT);
+    rig.measure(ANNA, 20);
+    rig.measure(BERT, 900);
+    // eight times half a second would be four
+    for _ in 0..8 {
+        rig.reports_on(RequestId(1_000), ANNA, Conduct::Lacked);
+    }
+    let id = rig.fetch_tip(bodies(1..=1));
+    let asked = rig.expect_asked(ANNA);
+    rig.answers_after(20, &asked, 1);
+    rig.expect_answer(id, ANNA);
+    rig.reports_on(RequestId(1_000), ANNA, Conduct::UnaskedBody);
+    rig.expect_silence();
+    rig.reports_on(id, ANNA, Conduct::UnaskedBody);
+    rig.expect_disconnect(session, DisconnectReason::ProtocolBreach);
+}
+
+#[test]
+fn worse_conduct_costs_more() {
+    for (conduct, bert_ms, expected) in [
+        (Conduct::Lacked, 300, BERT),
+        (Conduct::Lacked, 700, ANNA),
+        (Conduct::OtherBranch, 700, BERT),
+        (Conduct::OtherBranch, 1_800, ANNA),
+    ] {
+        let mut rig = Rig::new();
+        rig.peer_connects(ANNA);
+        rig.peer_connects(BERT);
+        rig.measure(ANNA, 20);
+        rig.measure(BERT, bert_ms);
+        rig.reports(ANNA, conduct);
+        rig.fetch_tip(bodies(1..=2));
+        rig.expect_asked(expected);
+    }
+}
+
+#[test]
+fn a_named_liar_that_comes_back_is_asked_last() {
+    let mut rig = Rig::naming(&[ANNA]);
+    rig.expect_dial(ANNA);
+    rig.peer_connects(ANNA);
+    rig.peer_connects(BERT);
+    rig.measure(ANNA, 20);
+    rig.measure(BERT, 1_800);
+    let session = SessionId(1);
+    rig.reports(ANNA, Conduct::UnaskedBody);
+    rig.expect_disconnect(session, DisconnectReason::ProtocolBreach);
+    rig.peer_closes(session, CloseReason::Local(DisconnectReason::ProtocolBreach));
+    rig.passes(15_000);
+    rig.seen.clear();
+    rig.peer_connects(ANNA);
+    rig.fetch_tip(bodies(1..=2));
+    rig.expect_asked(BERT);
+}

@@ -133,7 +133,7 @@ impl Run {
                 Effect::Command(SessionCommand::Fetch { session, request, items }) => {
                     assert!(self.owed.contains(&request), "nobody waits for {request}");
                     let asked_of = self.asked_of.entry(request).or_default();
-                    assert!(!asked_of.contains(&session) && asked_of.len() < 2, "{asked_of:?}");
+                    assert!(!asked_of.contains(&session), "{asked_of:?}");
                     asked_of.push(session);
                     let asked = Asked { session, id: request, items };
                     self.out.push(Out { asked, at: self.rig.now });
@@ -162,7 +162,7 @@ fn the_first_useful_answer_is_the_one_outcome() {
         assert_eq!(run.outcomes.len(), run.all, "seed {seed}");
         let peers = run.rig.core.peers_report(run.rig.now).peers;
         assert!(peers.iter().all(|peer| peer.in_flight == 0), "seed {seed}: {peers:?}");
-        hedged += run.asked_of.values().filter(|asked_of| asked_of.len() == 2).count();
+        hedged += run.asked_of.values().filter(|asked_of| asked_of.len() > 1).count();
     }
     assert!(hedged > 1_000, "{hedged} were asked of two");
 }
