@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use alloy_primitives::{B256, Sealable};
+use alloy_primitives::{B256, Bytes, Sealable};
 use moorline::{Budget, Node, NodeConfig};
 use moorline_devnet::{Behaviour, Chain, Devnet, Generator, MemoryChain, Profile};
 use moorline_engine_api::{EngineClient, EngineClientError, JwtSecret};
 use moorline_messages::{Block, Body, Header, SealedHeader};
-use moorline_rules::blob_versioned_hashes;
+use moorline_rules::{blob_versioned_hashes, body::transactions_root};
 use moorline_tests::{World, wait};
 use moorline_tree::SyncTrigger;
 use serde_json::{Value, json};
@@ -171,6 +171,19 @@ pub(super) fn changed(block: &Block, change: impl FnOnce(&mut Header)) -> Block 
     Block { header: Arc::new(header.seal_slow()), body: Arc::clone(&block.body) }
 }
 
+/// The same block with a transaction that has the form of one and cannot be decoded, under a header that is
+/// right about it.
+pub(super) fn undecodable(block: &Block) -> Block {
+    let transactions = vec![Bytes::from_static(&[0xc1, 0x01])];
+    let root = transactions_root(&transactions);
+    let body = Body { transactions, ..Body::clone(&block.body) };
+    let bare = |header: &mut Header| {
+        header.transactions_root = root;
+        header.blob_gas_used = header.blob_gas_used.map(|_| 0);
+    };
+    Block { body: Arc::new(body), ..changed(block, bare) }
+}
+
 /// The call that hands a block over, in the version of its fork.
 pub(super) fn payload(block: &Block) -> (&'static str, Value) {
     let (header, body): (&Header, &Body) = (&block.header, &block.body);
@@ -191,7 +204,8 @@ pub(super) fn payload(block: &Block) -> (&'static str, Value) {
     };
     payload["blobGasUsed"] = json!(quantity(header.blob_gas_used.unwrap()));
     payload["excessBlobGas"] = json!(quantity(header.excess_blob_gas.unwrap()));
-    let blobs = blob_versioned_hashes(body).unwrap();
+    // there are none to be named in a transaction that cannot be read
+    let blobs = blob_versioned_hashes(body).unwrap_or_default();
     if header.requests_hash.is_none() {
         return ("engine_newPayloadV3", json!([payload, blobs, beacon_root]));
     }
