@@ -106,7 +106,7 @@ fn undecodable_branch(tip: &Block) -> [Block; 2] {
     let above = blocks.pop().unwrap();
     let bad = undecodable(&blocks[0]);
     let hash = bad.header.hash();
-    [bad, undecodable(&changed(&above, |header| header.parent_hash = hash))]
+    [bad, changed(&above, |header| header.parent_hash = hash)]
 }
 
 #[test]
