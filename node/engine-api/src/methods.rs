@@ -8,6 +8,7 @@ use jsonrpsee::{
     core::RegisterMethodError,
     types::{ErrorObjectOwned, Params},
 };
+use moorline_http::UntilSent;
 use moorline_kit::{Ask, Port};
 use moorline_messages::{TreeRequest, TreeVerdict};
 use moorline_rules::ChainSpec;
@@ -86,8 +87,9 @@ impl EngineMethods {
             ("engine_getPayloadBodiesByRangeV1", GetBodies::ByRangeV1),
             ("engine_getPayloadBodiesByRangeV2", GetBodies::ByRangeV2),
         ] {
-            module.register_async_method(name, move |params, engine, _| async move {
-                engine.bodies.get(method, &params).await
+            module.register_async_method(name, move |params, engine, call| async move {
+                let places = call.get::<UntilSent>().cloned().unwrap_or_default();
+                engine.bodies.get(method, &params, places).await
             })?;
         }
         module.register_method("engine_getClientVersionV1", |_, _, _| {
@@ -199,12 +201,16 @@ impl EngineMethods {
     }
 }
 
-/// `MOORLINE_COMMIT`, where the build set it, is the hash of the commit it was made from.
+/// The first bytes of a commit's hash; zeros where the build was not told of it.
+pub(crate) fn commit_bytes(hash: Option<&str>) -> [u8; 4] {
+    hash.and_then(|hash| hash.get(..8))
+        .and_then(|hash| hex::decode_to_array::<_, 4>(hash).ok())
+        .unwrap_or_default()
+}
+
+/// `MOORLINE_COMMIT`, where the build was given it, is the hash of the commit it was made from.
 fn client_version() -> ClientVersion {
-    let commit = option_env!("MOORLINE_COMMIT")
-        .and_then(|commit| commit.get(..8))
-        .and_then(|commit| hex::decode_to_array::<_, 4>(commit).ok())
-        .unwrap_or_default();
+    let commit = commit_bytes(option_env!("MOORLINE_COMMIT"));
     ClientVersion {
         code: "ML",
         name: "Moorline",

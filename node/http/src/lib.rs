@@ -18,6 +18,7 @@
 mod answer;
 mod calls;
 mod connection;
+mod seldom;
 mod server;
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects)]
@@ -25,4 +26,5 @@ mod tests;
 
 pub use answer::UntilSent;
 pub use calls::Answering;
+pub use seldom::{SELDOM, Seldom};
 pub use server::{HttpHandle, HttpLimits, HttpPatience, HttpServer, local_hosts};

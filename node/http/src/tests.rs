@@ -12,7 +12,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{HttpHandle, HttpLimits, HttpPatience, HttpServer, UntilSent};
+use crate::{HttpHandle, HttpLimits, HttpPatience, HttpServer, SELDOM, Seldom, UntilSent};
 
 const LIMITS: HttpLimits = HttpLimits {
     connections_max: 2,
@@ -268,4 +268,16 @@ async fn a_server_that_stops_finishes_the_call_it_is_at_and_waits_for_nobody_els
     waiting.expect_small().await;
     stopped.await.unwrap();
     assert!(TcpStream::connect(addr).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_like_lines_one_a_minute_is_said() {
+    let said = Seldom::new();
+    assert_eq!(said.count(), Some(0));
+    for _ in 0..100 {
+        assert_eq!(said.count(), None);
+    }
+    tokio::time::advance(SELDOM).await;
+    assert_eq!(said.count(), Some(100));
+    assert_eq!(said.count(), None);
 }

@@ -2,12 +2,19 @@
 
 use alloy_primitives::{B256, hex};
 use jsonrpsee::types::Params;
+use moorline_kit::{Limit, Probe};
 use moorline_messages::{TreeRequest, TreeVerdict};
 use moorline_rules::{ChainSpec, PayloadError, block_from_payload};
 use serde_json::{Value, json};
 
-use super::{PATIENT_MS, Rig, expect_error, shared, spec, syncing};
-use crate::payload::NewPayload;
+use super::{PATIENT_MS, Rig, StoreAsk, TreeAsk, expect_error, shared, spec, syncing};
+use crate::{
+    TREE_WAIT,
+    bodies::Bodies,
+    methods::{EngineMethods, PAYLOAD_WAIT},
+    payload::NewPayload,
+    status::PayloadStatus,
+};
 
 const ALL: [(NewPayload, &str, u64); 5] = [
     (NewPayload::V1, "engine_newPayloadV1", 50),
@@ -336,4 +343,38 @@ async fn a10_a37_a_silent_tree_is_syncing_within_the_wait() {
     let params = sealed(version, &rig.spec, time);
     let answer = Rig::send(rig.addr, &Rig::request(method, params)).await;
     assert_eq!(answer["result"], syncing());
+}
+
+#[test]
+fn a10_a37_a_payload_that_cannot_be_checked_in_time_is_syncing() {
+    // one thread for blocking work, and it is busy
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(1)
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let (done, busy) = std::sync::mpsc::channel::<()>();
+    runtime.block_on(async {
+        let other = tokio::task::spawn_blocking(move || busy.recv());
+        let (tree, _probe) = Probe::<TreeAsk>::new(Limit::new(1, 1 << 20));
+        let (store, _probe) = Probe::<StoreAsk>::new(Limit::new(1, 1 << 20));
+        let engine = EngineMethods {
+            tree,
+            tree_wait: TREE_WAIT,
+            spec: spec().into(),
+            bodies: Bodies::new(store),
+        };
+        let params = unsealed(NewPayload::V1, 50).to_string();
+        let asked = engine.new_payload(NewPayload::V1, Params::new(Some(&params)).into_owned());
+        let time_passes = async {
+            tokio::task::yield_now().await;
+            tokio::time::advance(PAYLOAD_WAIT).await;
+        };
+        let (answer, ()) = tokio::join!(asked, time_passes);
+        assert_eq!(answer.unwrap(), PayloadStatus::syncing());
+        done.send(()).unwrap();
+        other.await.unwrap().unwrap();
+    });
+    assert!(PAYLOAD_WAIT.as_secs() < 6, "what execution-apis give engine_newPayloadV5");
 }
