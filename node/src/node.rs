@@ -216,20 +216,19 @@ impl Node {
     ) -> Result<(), NodeError> {
         let (wired, watched) = (&self.wired, &self.watched);
         let eth = EthConfig { spec: Arc::clone(spec), client_version: client_version() };
-        let module = eth_module(
-            eth,
-            wired.store.clone().held_by(Lane::Rpc),
-            watched.sync.clone(),
-            watched.peers.clone(),
-        )?;
+        // one for each port, so that strangers do not take the places of the consensus client's searches
+        let module = || {
+            let store = wired.store.clone().held_by(Lane::Rpc);
+            eth_module(eth.clone(), store, watched.sync.clone(), watched.peers.clone())
+        };
         if let Some(addr) = http {
-            self.http = Some(RpcServer::start(addr, module.clone()).await?);
+            self.http = Some(RpcServer::start(addr, module()?).await?);
         }
         if let Some((addr, jwt)) = engine {
             let (config, tree) = (EngineConfig::new(addr, jwt), wired.tree.clone());
             let store = wired.store.clone().held_by(Lane::EngineApi);
             let spec = Arc::clone(spec);
-            self.engine = Some(EngineServer::start(config, tree, store, spec, module).await?);
+            self.engine = Some(EngineServer::start(config, tree, store, spec, module()?).await?);
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use soketto::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::Instant,
+    time::{Instant, sleep},
 };
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
@@ -181,6 +181,7 @@ async fn a_websocket_that_gives_no_sign_of_life_makes_room() {
     tokio::select! {
         _ = listening => panic!("a connection ended that answers"),
         () = ended => {}
+        () = sleep(10 * SILENCE_MAX) => panic!("a connection stands that does not"),
     }
     let waited = began.elapsed();
     assert!(
