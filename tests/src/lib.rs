@@ -3,10 +3,13 @@
 // a child process lives in real time
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::disallowed_methods)]
 
+mod calls;
 mod child;
 mod running;
+pub mod torment;
 mod world;
 
+pub use calls::{forkchoice, payload};
 pub use child::{Child, Finished, finish, run};
 pub use running::{on_actix, wait, wait_until_synced};
 pub use world::{World, peer_args};

@@ -7,8 +7,8 @@ use moorline::{Budget, Node, NodeConfig};
 use moorline_devnet::{Behaviour, Chain, Devnet, Generator, MemoryChain, Profile};
 use moorline_engine_api::{EngineClient, EngineClientError, JwtSecret};
 use moorline_messages::{Block, Body, Header, SealedHeader};
-use moorline_rules::{blob_versioned_hashes, body::transactions_root};
-use moorline_tests::{World, wait};
+use moorline_rules::body::transactions_root;
+use moorline_tests::{World, forkchoice, payload, wait};
 use moorline_tree::SyncTrigger;
 use serde_json::{Value, json};
 
@@ -182,36 +182,4 @@ pub(super) fn undecodable(block: &Block) -> Block {
         header.blob_gas_used = header.blob_gas_used.map(|_| 0);
     };
     Block { body: Arc::new(body), ..changed(block, bare) }
-}
-
-/// The call that hands a block over, in the version of its fork.
-pub(super) fn payload(block: &Block) -> (&'static str, Value) {
-    let (header, body): (&Header, &Body) = (&block.header, &block.body);
-    let quantity = |number: u64| format!("{number:#x}");
-    let mut payload = json!({
-        "parentHash": header.parent_hash, "feeRecipient": header.beneficiary,
-        "stateRoot": header.state_root, "receiptsRoot": header.receipts_root,
-        "logsBloom": header.logs_bloom, "prevRandao": header.mix_hash,
-        "blockNumber": quantity(header.number), "gasLimit": quantity(header.gas_limit),
-        "gasUsed": quantity(header.gas_used), "timestamp": quantity(header.timestamp),
-        "extraData": header.extra_data,
-        "baseFeePerGas": quantity(header.base_fee_per_gas.unwrap()),
-        "blockHash": block.header.hash(), "transactions": body.transactions,
-        "withdrawals": body.withdrawals,
-    });
-    let Some(beacon_root) = header.parent_beacon_block_root else {
-        return ("engine_newPayloadV2", json!([payload]));
-    };
-    payload["blobGasUsed"] = json!(quantity(header.blob_gas_used.unwrap()));
-    payload["excessBlobGas"] = json!(quantity(header.excess_blob_gas.unwrap()));
-    // there are none to be named in a transaction that cannot be read
-    let blobs = blob_versioned_hashes(body).unwrap_or_default();
-    if header.requests_hash.is_none() {
-        return ("engine_newPayloadV3", json!([payload, blobs, beacon_root]));
-    }
-    ("engine_newPayloadV4", json!([payload, blobs, beacon_root, []]))
-}
-
-pub(super) fn forkchoice([head, safe, finalized]: [B256; 3]) -> Value {
-    json!([{"headBlockHash": head, "safeBlockHash": safe, "finalizedBlockHash": finalized}, null])
 }
