@@ -1,7 +1,14 @@
 //! What the interplay tests have in common: chains, peers that serve them, and the binary as a child
 //! process. Everything is on loopback.
 // a child process lives in real time
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::disallowed_methods)]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::disallowed_methods
+)]
 
 mod calls;
 mod child;
