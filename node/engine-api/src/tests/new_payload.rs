@@ -370,9 +370,13 @@ fn a10_a37_a_payload_that_cannot_be_checked_in_time_is_syncing() {
         let time_passes = async {
             tokio::task::yield_now().await;
             tokio::time::advance(PAYLOAD_WAIT).await;
+            tokio::task::yield_now().await;
         };
-        let (answer, ()) = tokio::join!(asked, time_passes);
-        assert_eq!(answer.unwrap(), PayloadStatus::syncing());
+        tokio::select! {
+            biased;
+            answer = asked => assert_eq!(answer.unwrap(), PayloadStatus::syncing()),
+            () = time_passes => panic!("there is no answer"),
+        }
         done.send(()).unwrap();
         other.await.unwrap().unwrap();
     });
