@@ -5,7 +5,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use http::StatusCode;
@@ -22,6 +21,7 @@ use tokio::{sync::Semaphore, time::timeout};
 use tower::{Service, ServiceExt, util::BoxCloneSyncService};
 
 use crate::{
+    HttpPatience,
     answer::{Sending, UntilSent},
     connection::Pace,
 };
@@ -36,7 +36,7 @@ pub(crate) struct Calls {
     /// Answers that are made or sent.
     pub(crate) room: Arc<Semaphore>,
     pub(crate) request_max_bytes: u32,
-    pub(crate) room_wait: Duration,
+    pub(crate) patience: HttpPatience,
 }
 
 impl Service<HttpRequest> for Calls {
@@ -65,11 +65,16 @@ impl Calls {
             pace.unhurried();
         }
         let places = parts.extensions.get_or_insert_default::<UntilSent>().clone();
-        if !matches!(timeout(self.room_wait, places.hold(&self.room)).await, Ok(Ok(()))) {
+        if !matches!(timeout(self.patience.room, places.hold(&self.room)).await, Ok(Ok(()))) {
             tracing::debug!("a request is refused, too many answers are made or sent");
-            return Ok(busy());
+            return Ok(unavailable("too many answers are being made or sent"));
         }
-        let mut response = self.inner.oneshot(HttpRequest::from_parts(parts, body)).await?;
+        let made = self.inner.oneshot(HttpRequest::from_parts(parts, body));
+        let Ok(made) = timeout(self.patience.make, made).await else {
+            tracing::debug!("a request is given up, its answer takes too long");
+            return Ok(unavailable("the answer takes too long; ask for less at a time"));
+        };
+        let mut response = made?;
         response.extensions_mut().remove::<UntilSent>();
         Ok(response.map(|body| HttpBody::new(Sending::new(body, places))))
     }
@@ -89,8 +94,8 @@ impl Calls {
     }
 }
 
-fn busy() -> HttpResponse {
-    let mut response = HttpResponse::new(HttpBody::from("too many answers are being made or sent"));
+fn unavailable(reason: &'static str) -> HttpResponse {
+    let mut response = HttpResponse::new(HttpBody::from(reason));
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     response
 }

@@ -36,7 +36,7 @@ pub struct HttpLimits {
     pub answers_max: usize,
 }
 
-/// How long a client may take, and how long it is kept waiting for a place.
+/// How long a client may take, and how long it is kept waiting.
 #[derive(Clone, Copy, Debug)]
 pub struct HttpPatience {
     /// Over the head of its first request.
@@ -45,6 +45,8 @@ pub struct HttpPatience {
     pub body: Duration,
     /// For a place among the answers, before it is told to come back (HTTP status 503).
     pub room: Duration,
+    /// For the answer to a request, all calls of a batch together, before it is told so (HTTP status 503).
+    pub make: Duration,
     /// Over reading an answer.
     pub send: Duration,
     /// Between an answer and the end of the next request's head.
@@ -58,6 +60,7 @@ impl Default for HttpPatience {
             head: Duration::from_secs(30),
             body: Duration::from_secs(30),
             room: Duration::from_secs(10),
+            make: Duration::from_secs(120),
             send: Duration::from_secs(60),
             idle: Duration::from_secs(120),
         }
@@ -97,7 +100,7 @@ impl HttpServer {
             inner: methods(limits, module),
             room: Arc::new(Semaphore::new(limits.answers_max)),
             request_max_bytes: limits.request_max_bytes,
-            room_wait: patience.room,
+            patience,
         };
         let service = gates(BoxCloneSyncService::new(calls), seen.clone());
         tokio::spawn(connection::accept(listener, limits.connections_max, service, patience, seen));

@@ -34,6 +34,7 @@ fn patience() -> HttpPatience {
         head: seconds(30),
         body: seconds(31),
         room: seconds(10),
+        make: seconds(120),
         send: seconds(60),
         idle: seconds(120),
     }
@@ -42,6 +43,11 @@ fn patience() -> HttpPatience {
 fn module() -> RpcModule<()> {
     let mut module = RpcModule::new(());
     module.register_method("small", |_, _, _| "small").unwrap();
+    module
+        .register_async_method("endless", |_, _, _| {
+            std::future::pending::<Result<u8, ErrorObjectOwned>>()
+        })
+        .unwrap();
     module.register_method("large", |_, _, _| "0".repeat(LARGE_BYTES)).unwrap();
     module
 }
@@ -181,6 +187,18 @@ async fn a_client_that_does_not_read_is_let_go_and_its_place_with_it() {
     let mut rest = Vec::new();
     let _ = deaf.0.read_to_end(&mut rest).await;
     assert!(rest.len() < LARGE_BYTES, "it was sent all the same");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_not_made_in_time_gives_up_its_place() {
+    let handle = serve(LIMITS, patience(), module()).await;
+    let mut client = Client::connect(handle.local_addr()).await;
+    let began = Instant::now();
+    client.ask("endless").await;
+    assert_eq!(client.answer().await.0, 503);
+    assert_eq!(began.elapsed().as_secs(), 120);
+    client.ask("small").await;
+    client.expect_small().await;
 }
 
 #[tokio::test]
