@@ -22,6 +22,7 @@ impl Traced for TreeRequest {
         match self {
             Self::ForkchoiceUpdated(_) => "TreeRequest::ForkchoiceUpdated",
             Self::NewPayload(_) => "TreeRequest::NewPayload",
+            Self::BadPayload { .. } => "TreeRequest::BadPayload",
         }
     }
 
@@ -29,6 +30,7 @@ impl Traced for TreeRequest {
         TraceKey::blocks(match self {
             Self::ForkchoiceUpdated(forkchoice) => TraceBlocks::Hash(forkchoice.head),
             Self::NewPayload(block) => TraceBlocks::One(block.num_hash()),
+            Self::BadPayload { header, .. } => TraceBlocks::One(BlockNumHash::of(header)),
         })
     }
 }

@@ -1,8 +1,10 @@
 //! Between the consensus client, the tree, and whoever acts on what the tree found missing.
 
+use std::sync::Arc;
+
 use alloy_primitives::{B256, BlockNumber};
 
-use crate::{Block, BlockNumHash, DownloadRequest, Forkchoice, Weigh};
+use crate::{Block, BlockNumHash, DownloadRequest, Forkchoice, SealedHeader, Weigh};
 
 /// What the consensus client asks of the tree, after the Engine API edge proved it well-formed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +13,14 @@ pub enum TreeRequest {
     ForkchoiceUpdated(Forkchoice),
     /// `engine_newPayload`: here is a block whose hash was recomputed and is right.
     NewPayload(Block),
+    /// `engine_newPayload`: the edge found that a block breaks a rule whose hash is right. It is told,
+    /// since the block may come in from a peer, without the part of the payload that shows it.
+    BadPayload {
+        /// The block's header.
+        header: Arc<SealedHeader>,
+        /// The rule, in a sentence.
+        reason: String,
+    },
 }
 
 /// What the tree makes of a [`TreeRequest`]: the honest answers of a node that does not execute.
@@ -61,7 +71,8 @@ pub struct TreeReport {
     pub tip: BlockNumHash,
     /// The standing target; `None` until a head was named.
     pub target: Option<TreeTarget>,
-    /// The tip is the target, and everything up to it is on disk.
+    /// The tip is the target, and everything up to it is on disk; or both are the genesis block, which is
+    /// no target, since nothing is missing for it.
     pub synced: bool,
     /// The target breaks a rule, or lies above a block that does: it will never be reached.
     pub invalid: bool,
@@ -80,6 +91,9 @@ impl Weigh for TreeRequest {
         match self {
             Self::ForkchoiceUpdated(_) => 0,
             Self::NewPayload(block) => block.weight_bytes(),
+            Self::BadPayload { header, reason } => {
+                header.weight_bytes().saturating_add(reason.len())
+            }
         }
     }
 }

@@ -294,12 +294,6 @@ impl Node {
     ) -> Result<(), NodeError> {
         let (wired, watched) = (&self.wired, &self.watched);
         let eth = EthConfig { spec: Arc::clone(spec), client_version: client_version() };
-        let mut module = eth_module(
-            eth,
-            wired.store.clone().held_by(Lane::Rpc),
-            watched.sync.clone(),
-            watched.peers.clone(),
-        )?;
         let overview = Overlook {
             watched: watched.all.clone(),
             discovery: self.finding.as_ref().map(|finding| (finding.local_addr(), finding.view())),
@@ -310,15 +304,23 @@ impl Node {
             limits,
         };
         let commands = wired.peer_commands.clone();
-        module.merge(admin_module(AdminPorts { commands, overview: Arc::new(overview) })?)?;
+        let admin = AdminPorts { commands, overview: Arc::new(overview) };
+        // one for each port, so that strangers do not take the places of the consensus client's searches
+        let module = || {
+            let store = wired.store.clone().held_by(Lane::Rpc);
+            let (sync, peers) = (watched.sync.clone(), watched.peers.clone());
+            let mut module = eth_module(eth.clone(), store, sync, peers)?;
+            module.merge(admin_module(admin.clone())?)?;
+            Ok::<_, NodeError>(module)
+        };
         if let Some((addr, namespaces)) = http {
-            self.http = Some(RpcServer::start(addr, only(module.clone(), &namespaces)).await?);
+            self.http = Some(RpcServer::start(addr, only(module()?, &namespaces)).await?);
         }
         if let Some((addr, jwt)) = engine {
             let (config, tree) = (EngineConfig::new(addr, jwt), wired.tree.clone());
             let store = wired.store.clone().held_by(Lane::EngineApi);
             let spec = Arc::clone(spec);
-            self.engine = Some(EngineServer::start(config, tree, store, spec, module).await?);
+            self.engine = Some(EngineServer::start(config, tree, store, spec, module()?).await?);
         }
         Ok(())
     }

@@ -4,4 +4,4 @@
 # CALLS_PER_S; BLOCKS, PROFILE.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-exec cargo test --release -q -p moorline-tests --test it -- --ignored --nocapture --test-threads 1 engine::load
+exec cargo bench -q -p moorline-tests --bench load -- engine

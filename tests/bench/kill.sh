@@ -4,4 +4,4 @@
 # twice. Options by environment: BLOCKS, PROFILE, PEERS, WORK_MS (a peer's work on an answer), KILLS, SEED.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-exec cargo test --release -q -p moorline-tests --test it -- --ignored --nocapture killed_a_hundred_times
+exec cargo bench -q -p moorline-tests --bench load -- kills

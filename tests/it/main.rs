@@ -22,9 +22,3 @@ mod traces;
 
 /// The binary under test.
 const MOORLINE: &str = env!("CARGO_BIN_EXE_moorline-under-test");
-
-/// What the environment says of a test that is run by a script.
-fn option<T: std::str::FromStr>(name: &str, default: T) -> T {
-    let text = std::env::var(name).ok();
-    text.map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}: {text}?")))
-}

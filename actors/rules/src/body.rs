@@ -10,7 +10,7 @@ use thiserror::Error;
 use crate::{
     block::block_rlp_len,
     spec::ChainSpec,
-    transaction::{KnownTypes, blob_hashes, is_well_formed},
+    transaction::{KnownTypes, check_transaction},
 };
 
 /// Most bytes of an RLP-encoded block from Osaka on (EIP-7934).
@@ -122,8 +122,8 @@ pub fn ommers_hash(ommers: &Bytes) -> B256 {
     if *ommers == Body::NO_OMMERS { EMPTY_OMMER_ROOT_HASH } else { keccak256(ommers) }
 }
 
-/// Checks the rules that a body must keep once it is known to belong to its header: transactions of
-/// types in force, blob gas paid for the blobs carried (EIP-4844), the size limit (EIP-7934), no
+/// Checks the rules that a body must keep once it is known to belong to its header: transactions that
+/// decode and are of types in force, blob gas paid for the blobs carried (EIP-4844), the size limit (EIP-7934), no
 /// ommers under proof of stake (EIP-3675).
 pub fn validate_body(spec: &ChainSpec, header: &Header, body: &Body) -> Result<(), Breach> {
     let time = header.timestamp;
@@ -135,10 +135,10 @@ pub fn validate_body(spec: &ChainSpec, header: &Header, body: &Body) -> Result<(
     };
     let mut blobs = 0_u64;
     for (index, tx) in body.transactions.iter().enumerate() {
-        if !is_well_formed(tx, known) {
+        if !known.include(tx) {
             return Err(Breach::Transaction(index));
         }
-        let hashes = blob_hashes(tx).map_err(|_| Breach::Transaction(index))?;
+        let hashes = check_transaction(tx).map_err(|_| Breach::Transaction(index))?;
         blobs = blobs.saturating_add(u64::try_from(hashes.count()).unwrap_or(u64::MAX));
     }
     let blob_gas = header.blob_gas_used.unwrap_or(0);
@@ -158,11 +158,11 @@ pub fn validate_body(spec: &ChainSpec, header: &Header, body: &Body) -> Result<(
 }
 
 /// The blob hashes of all transactions, in order (EIP-4844), or the first transaction that cannot be
-/// read.
+/// decoded.
 pub fn blob_versioned_hashes(body: &Body) -> Result<Vec<B256>, Breach> {
     let mut all = Vec::new();
     for (index, tx) in body.transactions.iter().enumerate() {
-        all.extend(blob_hashes(tx).map_err(|_| Breach::Transaction(index))?);
+        all.extend(check_transaction(tx).map_err(|_| Breach::Transaction(index))?);
     }
     Ok(all)
 }

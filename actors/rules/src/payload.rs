@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use alloy_consensus::{EthereumTxEnvelope, Header, TxEip4844};
-use alloy_eips::eip2718::Decodable2718;
+use alloy_consensus::Header;
 use alloy_primitives::{B256, Bytes, Sealable};
 use alloy_rpc_types_engine::{ExecutionPayload, ExecutionPayloadV1, ExecutionPayloadV3};
-use moorline_messages::{Blame, Block, Body};
+use moorline_messages::{Blame, Block, Body, Breach, SealedHeader};
 use thiserror::Error;
 
 use crate::{
@@ -57,9 +56,15 @@ impl PayloadParts {
 /// Why a payload is INVALID whatever its ancestors are, with a null `latestValidHash`.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum PayloadError {
-    /// A transaction is empty or cannot be decoded.
-    #[error("transaction {0} cannot be decoded")]
-    Transaction(usize),
+    /// The hash is right and the block breaks a rule all the same, so that the hash stands for an invalid
+    /// block wherever it is met: a transaction is empty or cannot be decoded.
+    #[error("{breach}")]
+    Breach {
+        /// The block's header.
+        header: Arc<SealedHeader>,
+        /// The rule.
+        breach: Breach,
+    },
     /// The transactions carry other blobs than the consensus client expects.
     #[error("the transactions' blob hashes are not the expected ones")]
     BlobVersionedHashes,
@@ -83,9 +88,9 @@ impl PayloadError {
     }
 }
 
-/// Makes the block out of a payload and proves that it is the one the payload names: every
-/// transaction decodes, the blob hashes are the expected ones, and the hash is right
-/// (execution-apis, `engine_newPayloadV1` to `V5`). Transactions stay the bytes they came as.
+/// Makes the block out of a payload and proves that it is the one the payload names: the hash is right,
+/// every transaction decodes, and the blob hashes are the expected ones (execution-apis,
+/// `engine_newPayloadV1` to `V5`). Transactions stay the bytes they came as.
 pub fn block_from_payload(parts: PayloadParts) -> Result<Block, PayloadError> {
     let PayloadParts {
         payload,
@@ -98,21 +103,18 @@ pub fn block_from_payload(parts: PayloadParts) -> Result<Block, PayloadError> {
     header.parent_beacon_block_root = parent_beacon_block_root;
     header.requests_hash = execution_requests.as_deref().map(requests_hash);
 
-    for (index, tx) in body.transactions.iter().enumerate() {
-        EthereumTxEnvelope::<TxEip4844>::decode_2718_exact(tx)
-            .map_err(|_| PayloadError::Transaction(index))?;
-    }
-    if let Some(expected) = expected_blob_versioned_hashes {
-        let found = blob_versioned_hashes(&body).map_err(|_| PayloadError::BlobVersionedHashes)?;
-        if found != expected {
-            return Err(PayloadError::BlobVersionedHashes);
-        }
-    }
-    let header = header.seal_slow();
+    let header = Arc::new(header.seal_slow());
     if header.hash() != claimed {
         return Err(PayloadError::BlockHash { found: header.hash(), claimed });
     }
-    Ok(Block { header: Arc::new(header), body: Arc::new(body) })
+    let blob_hashes = match blob_versioned_hashes(&body) {
+        Ok(hashes) => hashes,
+        Err(breach) => return Err(PayloadError::Breach { header, breach }),
+    };
+    if expected_blob_versioned_hashes.is_some_and(|expected| expected != blob_hashes) {
+        return Err(PayloadError::BlobVersionedHashes);
+    }
+    Ok(Block { header, body: Arc::new(body) })
 }
 
 /// Unfolds the payload, newest structure first.

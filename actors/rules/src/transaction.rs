@@ -1,9 +1,10 @@
-//! Transactions as bytes: how far one must be opened to be counted.
+//! Transactions as bytes, checked field by field without being copied.
 
-use alloy_primitives::B256;
-use alloy_rlp::{Error, Result};
+use alloy_consensus::transaction::from_eip155_value;
+use alloy_primitives::{Address, B256, TxKind, U256};
+use alloy_rlp::{Decodable, Error, Result};
 
-use crate::rlp::{end, is_list, take_item, take_list, take_string};
+use crate::rlp::{end, take_list, take_string};
 
 /// EIP-2930.
 const ACCESS_LIST_TYPE: u8 = 1;
@@ -14,9 +15,6 @@ const BLOB_TYPE: u8 = 3;
 /// EIP-7702.
 const SET_CODE_TYPE: u8 = 4;
 
-/// Fields of a blob transaction before `blob_versioned_hashes` (EIP-4844).
-const FIELDS_BEFORE_BLOB_HASHES: usize = 10;
-
 /// Which transaction types a block may hold.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KnownTypes {
@@ -26,39 +24,128 @@ pub(crate) struct KnownTypes {
     pub(crate) set_code: bool,
 }
 
-/// Whether these bytes are a transaction of a known type: a list, or a type byte and a list, and
-/// nothing after it (EIP-2718). Signatures and fields are not looked at.
-pub(crate) fn is_well_formed(tx: &[u8], known: KnownTypes) -> bool {
-    let Some((first, payload)) = tx.split_first() else { return false };
-    let mut list = match *first {
-        ACCESS_LIST_TYPE if known.access_list => payload,
-        DYNAMIC_FEE_TYPE if known.dynamic_fee => payload,
-        BLOB_TYPE if known.blob => payload,
-        SET_CODE_TYPE if known.set_code => payload,
-        _ if is_list(tx) => tx,
-        _ => return false,
-    };
-    take_list(&mut list).is_ok() && list.is_empty()
-}
-
-/// The blob hashes of one transaction, none for any other type than EIP-4844's. A blob transaction
-/// in its network form, with the blobs in it, has fewer fields and is refused: blocks do not hold
-/// them.
-pub(crate) fn blob_hashes(tx: &[u8]) -> Result<BlobHashes<'_>> {
-    let Some((&BLOB_TYPE, mut payload)) = tx.split_first() else { return Ok(BlobHashes(&[])) };
-    let mut fields = take_list(&mut payload)?;
-    end(payload)?;
-    for _ in 0..FIELDS_BEFORE_BLOB_HASHES {
-        take_item(&mut fields)?;
-    }
-    let hashes = take_list(&mut fields)?;
-    let mut rest = hashes;
-    while !rest.is_empty() {
-        if take_string(&mut rest)?.len() != B256::len_bytes() {
-            return Err(Error::UnexpectedLength);
+impl KnownTypes {
+    /// Whether a transaction's type is in force. One without a type is legacy, which always is.
+    pub(crate) fn include(self, tx: &[u8]) -> bool {
+        match tx.first() {
+            Some(&ACCESS_LIST_TYPE) => self.access_list,
+            Some(&DYNAMIC_FEE_TYPE) => self.dynamic_fee,
+            Some(&BLOB_TYPE) => self.blob,
+            Some(&SET_CODE_TYPE) => self.set_code,
+            _ => true,
         }
     }
-    Ok(BlobHashes(hashes))
+}
+
+/// Checks that these bytes decode as a transaction: every field of its type is there, canonical and
+/// within its range, and nothing follows (EIP-2718 and the EIP of each type). It takes what
+/// `decode_2718_exact` takes, and holds nothing but the bytes. Gives the blob hashes, none for any
+/// other type than EIP-4844's; one in its network form, with the blobs in it, is no part of a block
+/// and is refused.
+pub(crate) fn check_transaction(tx: &[u8]) -> Result<BlobHashes<'_>> {
+    let (kind, mut rest) = match tx.split_first() {
+        Some((kind @ ACCESS_LIST_TYPE..=SET_CODE_TYPE, payload)) => (*kind, payload),
+        _ => (0, tx),
+    };
+    let mut fields = take_list(&mut rest)?;
+    end(rest)?;
+    let mut blobs = BlobHashes(&[]);
+    match kind {
+        ACCESS_LIST_TYPE => {
+            take::<u64>(&mut fields)?;
+            take_legacy_fields(&mut fields)?;
+            take_access_list(&mut fields)?;
+        }
+        DYNAMIC_FEE_TYPE => take_dynamic_fee_fields::<TxKind>(&mut fields)?,
+        BLOB_TYPE => {
+            take_dynamic_fee_fields::<Address>(&mut fields)?;
+            take::<u128>(&mut fields)?;
+            blobs = BlobHashes(take_list_of::<B256>(&mut fields)?);
+        }
+        SET_CODE_TYPE => {
+            take_dynamic_fee_fields::<Address>(&mut fields)?;
+            take_authorizations(&mut fields)?;
+        }
+        _ => take_legacy_fields(&mut fields)?,
+    }
+    if kind == 0 {
+        let v = u128::decode(&mut fields)?;
+        from_eip155_value(v).ok_or(Error::Custom("the signature's v is none of EIP-155"))?;
+    } else {
+        take::<bool>(&mut fields)?;
+    }
+    take::<U256>(&mut fields)?;
+    take::<U256>(&mut fields)?;
+    end(fields)?;
+    Ok(blobs)
+}
+
+/// Nonce, gas price, gas limit, recipient, value and data.
+fn take_legacy_fields(fields: &mut &[u8]) -> Result<()> {
+    take::<u64>(fields)?;
+    take::<u128>(fields)?;
+    take::<u64>(fields)?;
+    take::<TxKind>(fields)?;
+    take::<U256>(fields)?;
+    take_string(fields)?;
+    Ok(())
+}
+
+/// The fields that EIP-1559's type has, and with which later types begin; `To` says whether a contract
+/// may be created.
+fn take_dynamic_fee_fields<To: Decodable>(fields: &mut &[u8]) -> Result<()> {
+    take::<u64>(fields)?;
+    take::<u64>(fields)?;
+    take::<u128>(fields)?;
+    take::<u128>(fields)?;
+    take::<u64>(fields)?;
+    take::<To>(fields)?;
+    take::<U256>(fields)?;
+    take_string(fields)?;
+    take_access_list(fields)
+}
+
+/// EIP-2930: addresses, each with storage keys.
+fn take_access_list(fields: &mut &[u8]) -> Result<()> {
+    let mut accounts = take_list(fields)?;
+    while !accounts.is_empty() {
+        let mut account = take_list(&mut accounts)?;
+        take::<Address>(&mut account)?;
+        take_list_of::<B256>(&mut account)?;
+        end(account)?;
+    }
+    Ok(())
+}
+
+/// EIP-7702. What is wrong with a signature in it makes it void, and not the transaction.
+fn take_authorizations(fields: &mut &[u8]) -> Result<()> {
+    let mut authorizations = take_list(fields)?;
+    while !authorizations.is_empty() {
+        let mut authorization = take_list(&mut authorizations)?;
+        take::<U256>(&mut authorization)?;
+        take::<Address>(&mut authorization)?;
+        take::<u64>(&mut authorization)?;
+        take::<u8>(&mut authorization)?;
+        take::<U256>(&mut authorization)?;
+        take::<U256>(&mut authorization)?;
+        end(authorization)?;
+    }
+    Ok(())
+}
+
+/// Takes one value off the front, which must be canonical.
+fn take<T: Decodable>(fields: &mut &[u8]) -> Result<()> {
+    T::decode(fields).map(drop)
+}
+
+/// Takes a list of such values off the front and returns what it holds.
+fn take_list_of<'a, T: Decodable>(fields: &mut &'a [u8]) -> Result<&'a [u8]> {
+    let all = take_list(fields)?;
+    let mut rest = all;
+    while !rest.is_empty() {
+        take::<T>(&mut rest)?;
+    }
+    Ok(all)
 }
 
 /// Blob hashes in the order of their transaction, known to be well-formed.
@@ -68,6 +155,6 @@ impl Iterator for BlobHashes<'_> {
     type Item = B256;
 
     fn next(&mut self) -> Option<B256> {
-        take_string(&mut self.0).ok().and_then(|hash| B256::try_from(hash).ok())
+        B256::decode(&mut self.0).ok()
     }
 }

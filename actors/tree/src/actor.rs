@@ -2,20 +2,18 @@
 
 mod handlers;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 use actix::{Actor, ActorContext, Context, Supervised};
 use moorline_kit::{Alarm, Envelope, Outlet, Replier};
 use moorline_messages::{
-    ActorName, DownloadOutcome, RequestId, StoreRequest, TreeEvent, TreeReport, TreeVerdict,
+    ActorName, DownloadOutcome, RequestId, StoreRequest, TreeEvent, TreeReport, TreeRequest,
+    TreeVerdict,
 };
 
 use crate::{
     Ports, TreeConfig,
-    core::{Core, Effect, Input, Token},
+    core::{Core, Effect, Input},
 };
 
 /// How long a tree that was told to stop waits for the store to confirm what it owes.
@@ -31,8 +29,6 @@ pub struct TreeActor {
     store: Outlet<StoreRequest>,
     status: Option<Outlet<TreeReport>>,
     alarm: Alarm,
-    questions: BTreeMap<Token, Replier<TreeVerdict>>,
-    next_token: Token,
     /// Deliveries that wait for the store to catch up. Each keeps its place in its port, so that a
     /// slow disk slows the downloader.
     deliveries: VecDeque<Envelope<DownloadOutcome>>,
@@ -50,8 +46,6 @@ impl TreeActor {
             store: Outlet::new(ports.store),
             status: ports.status.map(Outlet::new),
             alarm: Alarm::default(),
-            questions: BTreeMap::new(),
-            next_token: 0,
             deliveries: VecDeque::new(),
             stopping: None,
         }
@@ -60,13 +54,26 @@ impl TreeActor {
     fn step(&mut self, input: Input, ctx: &mut Context<Self>) {
         let mut effects = Vec::new();
         self.core.handle(moorline_kit::now(), input, &mut effects);
+        self.dispatch(effects);
+        self.settle(ctx);
+    }
+
+    /// Answers the consensus client before anything that follows from what it asked.
+    fn answer(
+        &mut self,
+        request: TreeRequest,
+        replier: Replier<TreeVerdict>,
+        ctx: &mut Context<Self>,
+    ) {
+        let mut effects = Vec::new();
+        replier.answer(self.core.answer(moorline_kit::now(), request, &mut effects));
+        self.dispatch(effects);
+        self.settle(ctx);
+    }
+
+    fn dispatch(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Answer(token, verdict) => {
-                    if let Some(replier) = self.questions.remove(&token) {
-                        replier.answer(verdict);
-                    }
-                }
                 Effect::Emit(event) => self.download.tell(event),
                 Effect::Store(request) => self.store.tell(request),
                 Effect::Report(report) => {
@@ -78,7 +85,6 @@ impl TreeActor {
                 Effect::Warn(text) => tracing::warn!(actor = %ActorName::Tree, "{text}"),
             }
         }
-        self.settle(ctx);
     }
 
     /// Takes in what was delivered, as far as there is room.
@@ -138,7 +144,6 @@ impl Supervised for TreeActor {
         self.incarnation = self.incarnation.saturating_add(1);
         self.core = Core::new(self.config.clone(), RequestId::first_of(self.incarnation));
         self.alarm.clear();
-        self.questions.clear();
         // they answer requests of the one that panicked
         self.deliveries.clear();
     }

@@ -47,16 +47,11 @@ pub(crate) const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// writing twice is wasteful, so patience is greater here.
 pub(crate) const STORE_ASK_AGAIN: Duration = Duration::from_secs(30);
 
-/// Names a question that waits for its answer.
-pub(crate) type Token = u64;
-
 /// What happens to the tree.
 #[derive(Debug)]
 pub(crate) enum Input {
     /// The actor stands, for the first time or again.
     Started,
-    /// The consensus client asks.
-    Asked(Token, TreeRequest),
     /// The downloader has something.
     Downloaded(DownloadOutcome),
     /// The store has something.
@@ -70,7 +65,6 @@ pub(crate) enum Input {
 /// What the tree does.
 #[derive(Debug)]
 pub(crate) enum Effect {
-    Answer(Token, TreeVerdict),
     Emit(TreeEvent),
     Store(StoreRequest),
     Report(TreeReport),
@@ -151,18 +145,28 @@ impl Core {
         }
     }
 
+    /// One step that answers the consensus client.
+    pub(crate) fn answer(
+        &mut self,
+        now: Instant,
+        request: TreeRequest,
+        effects: &mut Vec<Effect>,
+    ) -> TreeVerdict {
+        let verdict = match request {
+            TreeRequest::ForkchoiceUpdated(forkchoice) => self.on_forkchoice(forkchoice, effects),
+            TreeRequest::NewPayload(block) => self.on_payload(&block, effects),
+            TreeRequest::BadPayload { header, reason } => {
+                self.on_bad_payload(&header, reason, effects)
+            }
+        };
+        self.follow_up(now, effects);
+        verdict
+    }
+
     /// One step.
     pub(crate) fn handle(&mut self, now: Instant, input: Input, effects: &mut Vec<Effect>) {
         match input {
             Input::Started => self.load(now, effects),
-            Input::Asked(token, TreeRequest::ForkchoiceUpdated(forkchoice)) => {
-                let verdict = self.on_forkchoice(forkchoice, effects);
-                effects.push(Effect::Answer(token, verdict));
-            }
-            Input::Asked(token, TreeRequest::NewPayload(block)) => {
-                let verdict = self.on_payload(&block, effects);
-                effects.push(Effect::Answer(token, verdict));
-            }
             Input::Downloaded(outcome) => self.on_download(now, outcome, effects),
             Input::Stored(outcome) => self.on_store(now, outcome, effects),
             Input::Restarted(ActorName::Store) => self.ask_store_again(now, effects),
@@ -170,6 +174,11 @@ impl Core {
             Input::Restarted(ActorName::Tree | ActorName::PeerManager) => {}
             Input::Wakeup => self.on_wakeup(now, effects),
         }
+        self.follow_up(now, effects);
+    }
+
+    /// What every step ends with.
+    fn follow_up(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         if self.is_ready() {
             self.advance(effects);
             self.pursue(now, effects);

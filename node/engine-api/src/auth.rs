@@ -3,12 +3,14 @@
 use std::{
     future::{Future, ready},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::SystemTime,
 };
 
 use http::{HeaderMap, StatusCode, header::AUTHORIZATION};
 use jsonrpsee::server::{HttpBody, HttpRequest, HttpResponse};
+use moorline_http::Seldom;
 use tower::{Layer, Service};
 
 use crate::{JwtSecret, TokenError};
@@ -17,11 +19,12 @@ use crate::{JwtSecret, TokenError};
 #[derive(Clone, Debug)]
 pub(crate) struct JwtLayer {
     secret: JwtSecret,
+    refusals: Arc<Seldom>,
 }
 
 impl JwtLayer {
-    pub(crate) const fn new(secret: JwtSecret) -> Self {
-        Self { secret }
+    pub(crate) fn new(secret: JwtSecret) -> Self {
+        Self { secret, refusals: Arc::default() }
     }
 }
 
@@ -29,7 +32,7 @@ impl<S> Layer<S> for JwtLayer {
     type Service = JwtGuard<S>;
 
     fn layer(&self, inner: S) -> JwtGuard<S> {
-        JwtGuard { secret: self.secret.clone(), inner }
+        JwtGuard { secret: self.secret.clone(), refusals: Arc::clone(&self.refusals), inner }
     }
 }
 
@@ -37,6 +40,7 @@ impl<S> Layer<S> for JwtLayer {
 #[derive(Clone, Debug)]
 pub(crate) struct JwtGuard<S> {
     secret: JwtSecret,
+    refusals: Arc<Seldom>,
     inner: S,
 }
 
@@ -60,7 +64,10 @@ where
         match checked {
             Ok(()) => Box::pin(self.inner.call(request)),
             Err(error) => {
-                tracing::warn!(%error, "an Engine API request is refused");
+                tracing::debug!(%error, "an Engine API request is refused");
+                if let Some(unsaid) = self.refusals.count() {
+                    tracing::warn!(%error, unsaid, "Engine API requests are refused");
+                }
                 Box::pin(ready(Ok(refusal(error))))
             }
         }

@@ -1,11 +1,12 @@
 //! `engine_getPayloadBodies`: what the store has of blocks that the consensus client keeps without
 //! their transactions (execution-apis, `engine/shanghai.md` and `engine/amsterdam.md`).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use alloy_eips::eip4895::Withdrawal;
 use alloy_primitives::{B256, Bytes, U64};
 use jsonrpsee::types::{ErrorObjectOwned, Params};
+use moorline_http::UntilSent;
 use moorline_kit::{Ask, Port};
 use moorline_messages::{Body, PayloadBlocks, StoreAnswer, StoreError, StoreQuery};
 use serde::Serialize;
@@ -21,14 +22,14 @@ use crate::{
 pub type StorePort = Port<Ask<StoreQuery, Result<StoreAnswer, StoreError>>>;
 
 /// Longest wait for bodies; the specification gives 10 s.
-const BODIES_WAIT: Duration = Duration::from_secs(8);
+pub(crate) const BODIES_WAIT: Duration = Duration::from_secs(8);
 /// Most bodies in one call, as many as reth gives; the specification wants 32 at least.
 const BODIES_MAX: usize = 1_024;
 /// Most that the bodies of one call may weigh. Their answer is twice that in hexadecimal digits, and
 /// has to fit into 128 MiB.
 const BODIES_MAX_BYTES: usize = 48 << 20;
-/// Calls whose bodies are in memory at a time; others wait.
-const BODIES_CALLS_MAX: usize = 2;
+/// Calls whose bodies are in memory at a time, as such or as an answer that was not read yet; others wait.
+pub(crate) const BODIES_CALLS_MAX: usize = 2;
 
 /// Which of the methods, each with its version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,26 +81,33 @@ struct PayloadBody {
 /// Reads bodies.
 pub(crate) struct Bodies {
     store: StorePort,
-    room: Semaphore,
+    room: Arc<Semaphore>,
 }
 
 impl Bodies {
     pub(crate) fn new(store: StorePort) -> Self {
-        Self { store, room: Semaphore::new(BODIES_CALLS_MAX) }
+        Self { store, room: Arc::new(Semaphore::new(BODIES_CALLS_MAX)) }
     }
 
-    /// The answer to a call, as JSON: there may be a hundred megabytes of it.
+    /// The answer to a call, as JSON: there may be a hundred megabytes of it, which have a place until they
+    /// are sent.
     pub(crate) async fn get(
         &self,
         method: GetBodies,
         params: &Params<'_>,
+        places: UntilSent,
     ) -> Result<Box<RawValue>, ErrorObjectOwned> {
         let blocks = method.read(params)?;
         let has_access_list = matches!(method, GetBodies::ByHashV2 | GetBodies::ByRangeV2);
         let answered = async {
-            let _room = self.room.acquire().await.map_err(internal)?;
+            places.hold(&self.room).await.map_err(internal)?;
             let bodies = self.read(blocks).await?;
-            let json = tokio::task::spawn_blocking(move || json(bodies, has_access_list));
+            // who waits no longer does not end the work, which keeps the place
+            let places = places.clone();
+            let json = tokio::task::spawn_blocking(move || {
+                let _places = places;
+                json(bodies, has_access_list)
+            });
             json.await.map_err(internal)?.map_err(internal)
         };
         timeout(BODIES_WAIT, answered)

@@ -118,14 +118,13 @@ impl ForkchoiceUpdated {
         ATTRIBUTE_FIELDS.get(..count).unwrap_or(&ATTRIBUTE_FIELDS)
     }
 
-    /// `targetGasLimit` may be left out: it is a wish of the builder, which this node is not.
     fn required_attributes(self, is_shanghai: bool) -> &'static [&'static str] {
         let count = match self {
             Self::V1 => 3,
             Self::V2 if !is_shanghai => 3,
             Self::V2 => 4,
             Self::V3 => 5,
-            Self::V4 => 6,
+            Self::V4 => 7,
         };
         ATTRIBUTE_FIELDS.get(..count).unwrap_or(&ATTRIBUTE_FIELDS)
     }

@@ -13,8 +13,9 @@
 //!
 //! - A request without a good token ends in HTTP status 401 before any of its body is read. Over a
 //!   WebSocket the request that opens it is the only one that has a token.
-//! - Parameters are checked first (-32602), then the fork (-38005), then what needs no ancestor:
-//!   transactions, blob hashes, block hash. Only a block that passed them all reaches the tree.
+//! - Parameters are checked first (-32602), then the fork (-38005), then what needs no ancestor: block
+//!   hash, transactions, blob hashes, access list. Only a block that passed them all reaches the tree; of
+//!   one whose hash is right and which breaks a rule the tree is told, since it may come in from a peer.
 //! - `VALID` is said for the genesis block alone, whatever the tree says: nothing is executed here.
 //! - A tree that is silent, restarting or gone gives `SYNCING`, since an error would make the
 //!   consensus client refuse the block (consensus-specs, `sync/optimistic.md`).

@@ -8,6 +8,7 @@ use jsonrpsee::{
     core::RegisterMethodError,
     types::{ErrorObjectOwned, Params},
 };
+use moorline_http::UntilSent;
 use moorline_kit::{Ask, Port};
 use moorline_messages::{TreeRequest, TreeVerdict};
 use moorline_rules::ChainSpec;
@@ -19,7 +20,7 @@ use crate::{
     errors::invalid_forkchoice_state,
     forkchoice::{ForkchoiceUpdated, Response},
     params::Arguments,
-    payload::NewPayload,
+    payload::{NewPayload, Rejected},
     status::{PayloadStatus, Status},
     unsupported,
 };
@@ -30,6 +31,10 @@ pub type TreePort = Port<Ask<TreeRequest, TreeVerdict>>;
 /// Longest wait for a verdict before the answer is SYNCING. Consensus clients wait 8 s, and 6 s for
 /// `engine_newPayloadV5` (execution-apis, "timeout" of each method).
 pub const TREE_WAIT: Duration = Duration::from_secs(4);
+
+/// Longest wait for all that is made of a payload, the tree's verdict included, before the answer is
+/// SYNCING.
+pub(crate) const PAYLOAD_WAIT: Duration = Duration::from_secs(5);
 
 const EXCHANGE_CAPABILITIES: &str = "engine_exchangeCapabilities";
 
@@ -82,8 +87,9 @@ impl EngineMethods {
             ("engine_getPayloadBodiesByRangeV1", GetBodies::ByRangeV1),
             ("engine_getPayloadBodiesByRangeV2", GetBodies::ByRangeV2),
         ] {
-            module.register_async_method(name, move |params, engine, _| async move {
-                engine.bodies.get(method, &params).await
+            module.register_async_method(name, move |params, engine, call| async move {
+                let places = call.get::<UntilSent>().cloned().unwrap_or_default();
+                engine.bodies.get(method, &params, places).await
             })?;
         }
         module.register_method("engine_getClientVersionV1", |_, _, _| {
@@ -101,7 +107,20 @@ impl EngineMethods {
         Ok(module.remove_context())
     }
 
-    async fn new_payload(
+    /// Within [`PAYLOAD_WAIT`], whatever it is that takes longer.
+    pub(crate) async fn new_payload(
+        &self,
+        version: NewPayload,
+        params: Params<'static>,
+    ) -> Result<PayloadStatus, ErrorObjectOwned> {
+        timeout(PAYLOAD_WAIT, self.judge(version, params)).await.unwrap_or_else(|_| {
+            let waited_ms = PAYLOAD_WAIT.as_millis();
+            tracing::warn!(waited_ms, "a payload is not checked yet, the answer is SYNCING");
+            Ok(PayloadStatus::syncing())
+        })
+    }
+
+    async fn judge(
         &self,
         version: NewPayload,
         params: Params<'static>,
@@ -113,11 +132,7 @@ impl EngineMethods {
         });
         let block = match proved.await {
             Ok(Ok(Ok(block))) => block,
-            Ok(Ok(Err(status))) => {
-                let reason = status.validation_error.as_deref().unwrap_or_default();
-                tracing::warn!(reason, "the consensus client sent an invalid payload");
-                return Ok(status);
-            }
+            Ok(Ok(Err(rejected))) => return Ok(self.reject(rejected).await),
             Ok(Err(error)) => return Err(error),
             Err(error) => {
                 tracing::error!(%error, "a payload could not be checked, the answer is SYNCING");
@@ -127,6 +142,21 @@ impl EngineMethods {
         let hash = block.header.hash();
         let verdict = self.ask_tree(TreeRequest::NewPayload(block)).await;
         Ok(PayloadStatus::of_verdict(verdict, hash, self.spec.genesis().hash()))
+    }
+
+    /// The answer to a payload that is INVALID by itself. The tree is told of it first where the block is bad,
+    /// so that it is so wherever it comes from; what the tree says, or whether it does, changes nothing.
+    async fn reject(&self, Rejected { status, bad }: Rejected) -> PayloadStatus {
+        let reason = status.validation_error.clone().unwrap_or_default();
+        tracing::warn!(reason, "the consensus client sent an invalid payload");
+        if let Some(header) = bad {
+            let told =
+                timeout(self.tree_wait, self.tree.ask(TreeRequest::BadPayload { header, reason }));
+            if !matches!(told.await, Ok(Ok(_))) {
+                tracing::warn!("the tree did not hear of an invalid payload");
+            }
+        }
+        status
     }
 
     async fn forkchoice_updated(
@@ -171,12 +201,16 @@ impl EngineMethods {
     }
 }
 
-/// `MOORLINE_COMMIT`, where the build set it, is the hash of the commit it was made from.
+/// The first bytes of a commit's hash; zeros where the build was not told of it.
+pub(crate) fn commit_bytes(hash: Option<&str>) -> [u8; 4] {
+    hash.and_then(|hash| hash.get(..8))
+        .and_then(|hash| hex::decode_to_array::<_, 4>(hash).ok())
+        .unwrap_or_default()
+}
+
+/// `MOORLINE_COMMIT`, where the build was given it, is the hash of the commit it was made from.
 fn client_version() -> ClientVersion {
-    let commit = option_env!("MOORLINE_COMMIT")
-        .and_then(|commit| commit.get(..8))
-        .and_then(|commit| hex::decode_to_array::<_, 4>(commit).ok())
-        .unwrap_or_default();
+    let commit = commit_bytes(option_env!("MOORLINE_COMMIT"));
     ClientVersion {
         code: "ML",
         name: "Moorline",

@@ -1,11 +1,13 @@
 //! `engine_newPayload`: from parameters to a block whose hash is right, or to the reason why not.
 
+use std::sync::Arc;
+
 use alloy_rpc_types_engine::{
     ExecutionPayload, ExecutionPayloadV1, ExecutionPayloadV2, ExecutionPayloadV3,
     ExecutionPayloadV4,
 };
 use jsonrpsee::types::{ErrorObjectOwned, Params};
-use moorline_messages::Block;
+use moorline_messages::{Block, SealedHeader};
 use moorline_rules::{
     ChainSpec, PayloadError, PayloadParts, block_from_payload, validate_requests,
 };
@@ -53,6 +55,21 @@ const PAYLOAD_FIELDS: [&str; 19] = [
     "blockAccessList",
     "slotNumber",
 ];
+
+/// A payload that is INVALID whatever its ancestors are.
+#[derive(Debug)]
+pub(crate) struct Rejected {
+    /// The answer.
+    pub(crate) status: PayloadStatus,
+    /// The block's header, where its hash is right: then the fault is the block's and not the call's.
+    pub(crate) bad: Option<Arc<SealedHeader>>,
+}
+
+impl Rejected {
+    fn bad(header: Arc<SealedHeader>, reason: String) -> Self {
+        Self { status: PayloadStatus::invalid(reason), bad: Some(header) }
+    }
+}
 
 impl NewPayload {
     /// The fields that this version's payload may have.
@@ -130,22 +147,28 @@ impl NewPayload {
         Ok(())
     }
 
-    /// Makes the block out of it, or the status that says why there is none.
-    pub(crate) fn block(self, parts: PayloadParts) -> Result<Block, PayloadStatus> {
+    /// Makes the block out of it, or says why there is none.
+    pub(crate) fn block(self, parts: PayloadParts) -> Result<Block, Rejected> {
         let access_list = match &parts.payload {
             ExecutionPayload::V4(payload) => Some(payload.block_access_list.clone()),
             _ => None,
         };
-        let block = block_from_payload(parts).map_err(|error| match (self, &error) {
-            (Self::V1, PayloadError::BlockHash { .. }) => {
-                PayloadStatus::invalid_block_hash(error.to_string())
-            }
-            _ => PayloadStatus::invalid(error.to_string()),
-        })?;
+        let block = block_from_payload(parts).map_err(|error| self.rejected(error))?;
         if let Some(list) = access_list {
             check_access_list(&list, block.body.transactions.len(), block.header.gas_limit)
-                .map_err(|error| PayloadStatus::invalid(error.to_string()))?;
+                .map_err(|error| Rejected::bad(Arc::clone(&block.header), error.to_string()))?;
         }
         Ok(block)
+    }
+
+    fn rejected(self, error: PayloadError) -> Rejected {
+        let reason = error.to_string();
+        match error {
+            PayloadError::Breach { header, .. } => Rejected::bad(header, reason),
+            PayloadError::BlockHash { .. } if self == Self::V1 => {
+                Rejected { status: PayloadStatus::invalid_block_hash(reason), bad: None }
+            }
+            _ => Rejected { status: PayloadStatus::invalid(reason), bad: None },
+        }
     }
 }

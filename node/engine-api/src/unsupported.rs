@@ -10,12 +10,12 @@ use jsonrpsee::{
     types::{ErrorObjectOwned, Params},
 };
 use moorline_rules::ChainSpec;
-use serde_json::{Value, value::RawValue};
+use serde_json::Value;
 
 use crate::{
     errors::{too_large_request, unknown_payload, unsupported_fork},
     methods::EngineMethods,
-    params::{Arguments, read},
+    params::Arguments,
 };
 
 const GET_PAYLOAD: [&str; 6] = [
@@ -75,10 +75,9 @@ impl GetBlobs {
     ) -> Result<Value, ErrorObjectOwned> {
         let mut arguments = Arguments::of(params)?;
         let hashes: Vec<B256> = arguments.read("blobVersionedHashes")?;
-        if self == Self::V4
-            && let Some(cells) = arguments.optional()?
-        {
-            read::<&RawValue>(cells, "indicesBitarray")?;
+        if self == Self::V4 {
+            // which cells are wanted, of none
+            arguments.optional()?;
         }
         arguments.end()?;
         if hashes.len() > BLOBS_MAX {

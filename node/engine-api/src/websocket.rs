@@ -4,7 +4,7 @@
 
 use std::{
     future::{Future, ready},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -16,13 +16,15 @@ use http_body_util::BodyExt;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use jsonrpsee::server::{HttpBody, HttpRequest, HttpResponse};
+use moorline_http::UntilSent;
 use soketto::{
-    Sender,
+    Incoming, Receiver, Sender,
+    data::ByteSlice125,
     handshake::http::{Server as Handshake, is_upgrade_request},
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 use tower::{Layer, Service, ServiceExt};
@@ -31,6 +33,9 @@ use crate::server::BODY_MAX_BYTES;
 
 /// WebSocket connections at a time. A consensus client opens one.
 pub(crate) const SOCKETS_MAX: usize = 16;
+/// A client that has sent nothing whole for so long is asked whether it is still there; after as long again
+/// without a message or a pong its place is free.
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Longest wait for a client that does not read its answer.
 const SEND_WAIT: Duration = Duration::from_secs(30);
 
@@ -109,6 +114,16 @@ fn refusal(
     Box::pin(ready(Ok(response)))
 }
 
+/// What comes of listening to a client.
+enum Heard {
+    /// A message, whole.
+    Message,
+    /// It is there.
+    Pong,
+    /// Nothing will come any more.
+    Nothing,
+}
+
 /// One client.
 struct Connection<S> {
     inner: S,
@@ -132,18 +147,10 @@ where
         socket.set_max_message_size(most);
         socket.set_max_frame_size(most);
         let (mut sender, mut receiver) = socket.finish();
-        loop {
-            let mut message = Vec::new();
-            let received = tokio::select! {
-                biased;
-                _ = self.ended.changed() => break,
-                received = receiver.receive_data(&mut message) => received,
-            };
-            if let Err(error) = received {
-                tracing::debug!(%error, "a WebSocket connection ended");
-                break;
-            }
-            let answered = match self.answer(message).await {
+        while let Some(message) = self.next(&mut receiver, &mut sender).await {
+            // kept until the answer is sent
+            let places = UntilSent::default();
+            let answered = match self.answer(message, &places).await {
                 Some(answer) => send(&mut sender, &answer).await,
                 None => false,
             };
@@ -154,19 +161,79 @@ where
         drop(timeout(SEND_WAIT, sender.close()).await);
     }
 
+    /// The next message; `None` when the connection has ended, or is to end: the server stops, or the client
+    /// gives no sign of life.
+    async fn next(
+        &mut self,
+        receiver: &mut Receiver<Stream>,
+        sender: &mut Sender<Stream>,
+    ) -> Option<Vec<u8>> {
+        let (mut message, mut is_asked) = (Vec::new(), false);
+        loop {
+            match self.hear(receiver, sender, &mut message, &mut is_asked).await {
+                Heard::Message => return Some(message),
+                Heard::Pong => is_asked = false,
+                Heard::Nothing => return None,
+            }
+        }
+    }
+
+    async fn hear(
+        &mut self,
+        receiver: &mut Receiver<Stream>,
+        sender: &mut Sender<Stream>,
+        message: &mut Vec<u8>,
+        is_asked: &mut bool,
+    ) -> Heard {
+        // what is received so far is lost with the future that receives it
+        let mut receiving = pin!(receiver.receive(message));
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.ended.changed() => return Heard::Nothing,
+                received = receiving.as_mut() => return match received {
+                    Ok(Incoming::Data(_)) => Heard::Message,
+                    Ok(Incoming::Pong(_)) => Heard::Pong,
+                    Ok(Incoming::Closed(_)) => Heard::Nothing,
+                    Err(error) => {
+                        tracing::debug!(%error, "a WebSocket connection ended");
+                        Heard::Nothing
+                    }
+                },
+                () = sleep(SILENCE_MAX) => {}
+            }
+            if *is_asked || !ping(sender).await {
+                tracing::debug!("a WebSocket client is silent, its connection ends");
+                return Heard::Nothing;
+            }
+            *is_asked = true;
+        }
+    }
+
     /// What the service says to a message, as text; `None` if it is too busy to say anything.
-    async fn answer(&mut self, message: Vec<u8>) -> Option<String> {
+    async fn answer(&mut self, message: Vec<u8>, places: &UntilSent) -> Option<String> {
         let mut request = HttpRequest::new(HttpBody::from(message));
         *request.method_mut() = Method::POST;
         let json = HeaderValue::from_static("application/json");
         request.headers_mut().insert(CONTENT_TYPE, json);
+        request.extensions_mut().insert(places.clone());
         let response = self.inner.clone().oneshot(request).await.ok()?;
-        if response.status() == StatusCode::TOO_MANY_REQUESTS {
+        if response.status() == StatusCode::SERVICE_UNAVAILABLE {
             return None;
         }
         let body = response.into_body().collect().await.ok()?;
         String::from_utf8(body.to_bytes().into()).ok()
     }
+}
+
+/// Asks whether the client is there.
+async fn ping(sender: &mut Sender<Stream>) -> bool {
+    let Ok(nothing) = ByteSlice125::try_from([].as_slice()) else { return false };
+    let sent = async {
+        sender.send_ping(nothing).await?;
+        sender.flush().await
+    };
+    matches!(timeout(SEND_WAIT, sent).await, Ok(Ok(())))
 }
 
 /// Sends a text, unless it is jsonrpsee's answer to what is owed none: a notification, or a batch of them.

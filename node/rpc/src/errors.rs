@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 
+use moorline_http::Seldom;
+
 use jsonrpsee::types::{
     ErrorObjectOwned,
     error::{INTERNAL_ERROR_CODE, INVALID_PARAMS_CODE},
@@ -48,7 +50,11 @@ pub(crate) fn invalid_params(reason: impl Display) -> ErrorObjectOwned {
 }
 
 pub(crate) fn internal(reason: impl Display) -> ErrorObjectOwned {
-    tracing::warn!(%reason, "a read could not be answered");
+    static SAID: Seldom = Seldom::new();
+    tracing::debug!(%reason, "a read could not be answered");
+    if let Some(unsaid) = SAID.count() {
+        tracing::warn!(%reason, unsaid, "reads could not be answered");
+    }
     error(INTERNAL_ERROR_CODE, reason.to_string())
 }
 

@@ -121,8 +121,8 @@ const WITHOUT_STATE: [&str; 9] = [
 /// Methods that need a pool of transactions.
 const WITHOUT_POOL: [&str; 2] = ["eth_sendRawTransaction", "eth_sendTransaction"];
 
-/// Makes the methods. `peers` is the number of open sessions. Fails only if two methods had the same
-/// name.
+/// Makes the methods, for one port: its searches for logs have places of their own. `peers` is the number of
+/// open sessions. Fails only if two methods had the same name.
 pub fn eth_module(
     config: EthConfig,
     store: StorePort,

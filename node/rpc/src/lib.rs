@@ -1,7 +1,8 @@
 //! Read edge: what ordinary Ethereum clients ask over JSON-RPC.
 //!
 //! [`eth_module`] makes the methods, [`RpcServer`] serves them on a port of their own; the Engine API
-//! edge serves the same methods beside its own, as execution-apis demands of it.
+//! edge serves the same methods beside its own, as execution-apis demands of it. Each port has a module of
+//! its own, and so places of its own for searches.
 //!
 //! - In: `eth_chainId`, `eth_blockNumber`, `eth_syncing`, `net_version`, `net_peerCount`,
 //!   `web3_clientVersion`; blocks and their transactions by number, tag or hash; where the store keeps

@@ -25,8 +25,10 @@ const LOGS_DATA_MAX_BYTES: usize = 16 << 20;
 const LOGS_CRITERIA_MAX: usize = 1_000;
 /// Longest search.
 const LOGS_WAIT: Duration = Duration::from_secs(20);
-/// Searches at a time; others wait.
+/// Searches at a time, on each port; others wait.
 const LOGS_CALLS_MAX: usize = 4;
+/// Longest wait for a place among them.
+pub(crate) const LOGS_ROOM_WAIT: Duration = Duration::from_secs(10);
 /// Headers read at once, and most blocks whose receipts are asked for at once.
 const HEADERS_PER_READ: u64 = 1_024;
 
@@ -42,6 +44,13 @@ impl LogSearch {
         Self { reader, room: Semaphore::new(LOGS_CALLS_MAX) }
     }
 
+    /// Leaves no place to others, for as long as it is held.
+    #[cfg(test)]
+    pub(crate) async fn take_every_place(&self) -> tokio::sync::SemaphorePermit<'_> {
+        let all = u32::try_from(LOGS_CALLS_MAX).unwrap();
+        self.room.acquire_many(all).await.unwrap()
+    }
+
     /// Every log that the filter wants, in the order of the chain.
     pub(crate) async fn find(&self, filter: Filter) -> Result<Vec<Log>, ErrorObjectOwned> {
         let criteria = filter.topics.iter().map(|topics| topics.len()).sum::<usize>();
@@ -51,8 +60,14 @@ impl LogSearch {
                 "a filter may have {LOGS_CRITERIA_MAX} addresses and topics, this one has {criteria}"
             )));
         }
+        let Ok(place) = timeout(LOGS_ROOM_WAIT, self.room.acquire()).await else {
+            let seconds = LOGS_ROOM_WAIT.as_secs();
+            return Err(limit_exceeded(format_args!(
+                "{LOGS_CALLS_MAX} searches are under way, and none has ended in {seconds} s; ask again later"
+            )));
+        };
         let searched = async {
-            let _room = self.room.acquire().await.map_err(internal)?;
+            let _place = place.map_err(internal)?;
             let (from, to) = match filter.block_option {
                 FilterBlockOption::AtBlockHash(hash) => {
                     return self.in_block(hash, Arc::new(filter)).await;

@@ -49,36 +49,57 @@ impl Reader {
         &self,
         block: impl Into<BlockId>,
     ) -> Result<Option<Block>, ErrorObjectOwned> {
-        let block = match block.into() {
-            BlockId::Hash(hash) => HashOrNumber::Hash(hash.block_hash),
-            BlockId::Number(tag) => self.resolve(tag).await?,
-        };
+        match block.into() {
+            BlockId::Hash(hash) => self.canonical(HashOrNumber::Hash(hash.block_hash)).await,
+            BlockId::Number(tag) => self.tagged(tag).await,
+        }
+    }
+
+    /// The block that a tag or a number means. A name stands for the hash it had when it was looked up, so that
+    /// no other block is given for it when the chain moves meanwhile.
+    async fn tagged(&self, tag: BlockNumberOrTag) -> Result<Option<Block>, ErrorObjectOwned> {
+        if let BlockNumberOrTag::Number(number) = tag {
+            let found = self.canonical(HashOrNumber::Number(number)).await?;
+            if found.is_none() {
+                expect_history(number, &self.status().await?)?;
+            }
+            return Ok(found);
+        }
+        let status = self.status().await?;
+        match tag {
+            BlockNumberOrTag::Safe => self.named("safe", status.forkchoice.safe).await.map(Some),
+            BlockNumberOrTag::Finalized => {
+                self.named("finalized", status.forkchoice.finalized).await.map(Some)
+            }
+            BlockNumberOrTag::Earliest => {
+                self.canonical(HashOrNumber::Number(lowest(&status))).await
+            }
+            _ => match self.canonical(HashOrNumber::Hash(status.tip.hash)).await? {
+                Some(block) => Ok(Some(block)),
+                // it was reorganised away since, and there is another
+                None => {
+                    let tip = self.status().await?.tip.hash;
+                    self.canonical(HashOrNumber::Hash(tip)).await
+                }
+            },
+        }
+    }
+
+    async fn canonical(&self, block: HashOrNumber) -> Result<Option<Block>, ErrorObjectOwned> {
         match self.ask(StoreQuery::Block { block }).await? {
             StoreAnswer::Block(Some(found)) => match *found {
                 StoredBlock { block, canonical: true } => Ok(Some(block)),
                 StoredBlock { canonical: false, .. } => Ok(None),
             },
-            StoreAnswer::Block(None) => self.why_missing(block).await.map(|()| None),
+            StoreAnswer::Block(None) => Ok(None),
             _ => Err(another()),
         }
     }
 
-    /// The block that a tag or a number means.
-    async fn resolve(&self, tag: BlockNumberOrTag) -> Result<HashOrNumber, ErrorObjectOwned> {
-        if let BlockNumberOrTag::Number(number) = tag {
-            return Ok(HashOrNumber::Number(number));
-        }
-        let status = self.status().await?;
-        Ok(match tag {
-            BlockNumberOrTag::Safe => {
-                HashOrNumber::Number(self.named("safe", status.forkchoice.safe).await?)
-            }
-            BlockNumberOrTag::Finalized => {
-                HashOrNumber::Number(self.named("finalized", status.forkchoice.finalized).await?)
-            }
-            BlockNumberOrTag::Earliest => HashOrNumber::Number(lowest(&status)),
-            _ => HashOrNumber::Hash(status.tip.hash),
-        })
+    /// A block that the consensus client named, if that is canonical here by now.
+    async fn named(&self, name: &str, hash: B256) -> Result<Block, ErrorObjectOwned> {
+        expect_name(name, hash)?;
+        self.canonical(HashOrNumber::Hash(hash)).await?.ok_or_else(|| not_here(name, hash))
     }
 
     /// The height that a tag or a number means.
@@ -89,9 +110,9 @@ impl Reader {
     ) -> Result<BlockNumber, ErrorObjectOwned> {
         match tag {
             BlockNumberOrTag::Number(number) => Ok(number),
-            BlockNumberOrTag::Safe => self.named("safe", status.forkchoice.safe).await,
+            BlockNumberOrTag::Safe => self.named_height("safe", status.forkchoice.safe).await,
             BlockNumberOrTag::Finalized => {
-                self.named("finalized", status.forkchoice.finalized).await
+                self.named_height("finalized", status.forkchoice.finalized).await
             }
             BlockNumberOrTag::Earliest => Ok(lowest(status)),
             _ => Ok(status.tip.number),
@@ -99,23 +120,10 @@ impl Reader {
     }
 
     /// The height of a block that the consensus client named, if that is canonical here by now.
-    async fn named(&self, name: &str, hash: B256) -> Result<BlockNumber, ErrorObjectOwned> {
-        if hash.is_zero() {
-            let reason = format!("{name} block not found: the consensus client named none yet");
-            return Err(error(UNKNOWN_BLOCK_CODE, reason));
-        }
+    async fn named_height(&self, name: &str, hash: B256) -> Result<BlockNumber, ErrorObjectOwned> {
+        expect_name(name, hash)?;
         let found = self.headers(HashOrNumber::Hash(hash), 1).await?;
-        let missing = || format!("{name} block not found: {hash} is not on the chain that is here");
-        found
-            .first()
-            .map(|header| header.number)
-            .ok_or_else(|| error(UNKNOWN_BLOCK_CODE, missing()))
-    }
-
-    /// An error for a height below the lowest block that is kept; otherwise the block is unknown.
-    async fn why_missing(&self, block: HashOrNumber) -> Result<(), ErrorObjectOwned> {
-        let HashOrNumber::Number(number) = block else { return Ok(()) };
-        expect_history(number, &self.status().await?)
+        found.first().map(|header| header.number).ok_or_else(|| not_here(name, hash))
     }
 
     /// Canonical headers upwards, at most 1,024. Fewer where the chain ends.
@@ -172,6 +180,20 @@ impl Reader {
             Err(_) => Err(internal("the store did not answer in time")),
         }
     }
+}
+
+/// Fails for a name that was not given yet.
+fn expect_name(name: &str, hash: B256) -> Result<(), ErrorObjectOwned> {
+    if hash.is_zero() {
+        let reason = format!("{name} block not found: the consensus client named none yet");
+        return Err(error(UNKNOWN_BLOCK_CODE, reason));
+    }
+    Ok(())
+}
+
+fn not_here(name: &str, hash: B256) -> ErrorObjectOwned {
+    let reason = format!("{name} block not found: {hash} is not on the chain that is here");
+    error(UNKNOWN_BLOCK_CODE, reason)
 }
 
 /// Fails for a height below the lowest block that is kept.

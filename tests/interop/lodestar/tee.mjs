@@ -40,11 +40,9 @@ function namesOf({ method, params: [first] }) {
   return { hash: first.headBlockHash, safe: first.safeBlockHash, finalized: first.finalizedBlockHash }
 }
 
-async function mirror(call, authorization, execution) {
-  // attributes ask for a new block, which Moorline does not build
-  if (call.method.includes('forkchoice')) call.params[1] = null
+async function mirror(body, call, authorization, execution) {
   const started = performance.now()
-  const answer = await post(moorlineUrl, JSON.stringify(call), authorization)
+  const answer = await post(moorlineUrl, body, authorization)
   const elapsed_ms = Math.round(performance.now() - started)
   const line = { at: Date.now(), method: call.method, ...namesOf(call), execution: statusOf(execution), status: statusOf(answer), elapsed_ms }
   appendFileSync(logFile, `${JSON.stringify(line)}\n`)
@@ -59,7 +57,7 @@ async function take(request, response) {
   const execution = post(executionUrl, body, authorization)
   const call = JSON.parse(body)
   if (MIRRORED.test(call.method)) {
-    mirrored = mirrored.then(async () => mirror(call, authorization, await execution)).catch(console.error)
+    mirrored = mirrored.then(async () => mirror(body, call, authorization, await execution)).catch(console.error)
   }
   const { code, text } = await execution
   response.writeHead(code, { 'content-type': 'application/json' }).end(text)

@@ -1,10 +1,10 @@
 //! `engine_forkchoiceUpdated`.
 
 use alloy_primitives::B256;
-use moorline_tests::on_actix;
+use moorline_tests::{forkchoice, on_actix};
 use serde_json::json;
 
-use super::rig::{BLOCKS, Rig, branch, forkchoice};
+use super::rig::{BLOCKS, Rig, branch};
 
 const UPDATED: &str = "engine_forkchoiceUpdatedV3";
 

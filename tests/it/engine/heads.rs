@@ -5,7 +5,7 @@ use moorline_tests::{on_actix, wait};
 use moorline_tree::SyncTrigger;
 use serde_json::json;
 
-use super::rig::{BLOCKS, Rig, branch, changed};
+use super::rig::{BLOCKS, Rig, branch, changed, undecodable};
 
 #[test]
 fn tags_mean_what_the_consensus_client_said_over_what_is_here() {
@@ -96,6 +96,47 @@ fn a21_a22_a_head_that_turns_out_invalid_is_in_no_interface() {
         assert_eq!(rig.hash_of("latest").await, json!(bad[1].header.hash()));
         assert_eq!(rig.hash_of(&format!("{:#x}", BLOCKS + 3)).await, json!(null));
         assert!(!rig.shows(bad[2].header.hash()).await);
+        rig.node.stop().await;
+    });
+}
+
+/// A block on top of the chain whose transaction cannot be decoded, and the one above it.
+fn undecodable_branch(tip: &Block) -> [Block; 2] {
+    let mut blocks = branch(tip, 2);
+    let above = blocks.pop().unwrap();
+    let bad = undecodable(&blocks[0]);
+    let hash = bad.header.hash();
+    [bad, changed(&above, |header| header.parent_hash = hash)]
+}
+
+#[test]
+fn a13_a21_a22_a_block_whose_transaction_cannot_be_decoded_is_invalid_wherever_it_comes_from() {
+    on_actix(async {
+        let tip = super::rig::chain().pop().unwrap();
+        let [bad, above] = undecodable_branch(&tip);
+        let served = [bad.clone(), above.clone()];
+        let given_up =
+            |seen: &moorline::Observed| seen.tree.as_ref().is_some_and(|tree| tree.invalid);
+
+        // from the consensus client first: the verdict stands when its child is named and fetched
+        let rig = Rig::beside_a_peer_with(&served, SyncTrigger::Forkchoice).await;
+        assert_eq!(rig.new_payload(&bad).await, "INVALID");
+        assert_eq!(rig.follow(bad.header.hash()).await, "INVALID");
+        assert_eq!(rig.follow(above.header.hash()).await, "SYNCING");
+        wait(&rig.node, "the head is not given up", given_up).await;
+        assert_eq!(rig.follow(above.header.hash()).await, "INVALID");
+        assert!(!rig.shows(bad.header.hash()).await);
+        rig.node.stop().await;
+
+        // from a peer alone
+        let rig = Rig::beside_a_peer_with(&served, SyncTrigger::Forkchoice).await;
+        assert_eq!(rig.follow(above.header.hash()).await, "SYNCING");
+        wait(&rig.node, "the head is not given up", given_up).await;
+        for block in &served {
+            assert_eq!(rig.follow(block.header.hash()).await, "INVALID");
+            assert!(!rig.shows(block.header.hash()).await);
+        }
+        assert_ne!(rig.hash_of("latest").await, json!(bad.header.hash()));
         rig.node.stop().await;
     });
 }

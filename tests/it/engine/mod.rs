@@ -4,7 +4,6 @@
 mod bodies;
 mod forkchoices;
 mod heads;
-mod load;
 mod payloads;
 mod rig;
 mod triggers;

@@ -3,10 +3,10 @@
 use alloy_primitives::B256;
 use moorline_messages::{Block, Header};
 use moorline_rules::blob_versioned_hashes;
-use moorline_tests::on_actix;
+use moorline_tests::{on_actix, payload};
 use serde_json::{Value, json};
 
-use super::rig::{BLOCKS, Rig, branch, changed, payload};
+use super::rig::{BLOCKS, Rig, branch, changed};
 
 /// A payload whose hash is not its own, on top of `block`'s parent.
 async fn expect_bad_hash(rig: &Rig, block: &Block) {

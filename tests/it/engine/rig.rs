@@ -2,13 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use alloy_primitives::{B256, Sealable};
+use alloy_primitives::{B256, Bytes, Sealable};
 use moorline::{Budget, Node, NodeConfig};
 use moorline_devnet::{Behaviour, Chain, Devnet, Generator, MemoryChain, Profile};
 use moorline_engine_api::{EngineClient, EngineClientError, JwtSecret};
 use moorline_messages::{Block, Body, Header, SealedHeader};
-use moorline_rules::blob_versioned_hashes;
-use moorline_tests::{World, wait};
+use moorline_rules::body::transactions_root;
+use moorline_tests::{World, forkchoice, payload, wait};
 use moorline_tree::SyncTrigger;
 use serde_json::{Value, json};
 
@@ -175,33 +175,15 @@ pub(super) fn changed(block: &Block, change: impl FnOnce(&mut Header)) -> Block 
     Block { header: Arc::new(header.seal_slow()), body: Arc::clone(&block.body) }
 }
 
-/// The call that hands a block over, in the version of its fork.
-pub(super) fn payload(block: &Block) -> (&'static str, Value) {
-    let (header, body): (&Header, &Body) = (&block.header, &block.body);
-    let quantity = |number: u64| format!("{number:#x}");
-    let mut payload = json!({
-        "parentHash": header.parent_hash, "feeRecipient": header.beneficiary,
-        "stateRoot": header.state_root, "receiptsRoot": header.receipts_root,
-        "logsBloom": header.logs_bloom, "prevRandao": header.mix_hash,
-        "blockNumber": quantity(header.number), "gasLimit": quantity(header.gas_limit),
-        "gasUsed": quantity(header.gas_used), "timestamp": quantity(header.timestamp),
-        "extraData": header.extra_data,
-        "baseFeePerGas": quantity(header.base_fee_per_gas.unwrap()),
-        "blockHash": block.header.hash(), "transactions": body.transactions,
-        "withdrawals": body.withdrawals,
-    });
-    let Some(beacon_root) = header.parent_beacon_block_root else {
-        return ("engine_newPayloadV2", json!([payload]));
+/// The same block with a transaction that has the form of one and cannot be decoded, under a header that is
+/// right about it.
+pub(super) fn undecodable(block: &Block) -> Block {
+    let transactions = vec![Bytes::from_static(&[0xc1, 0x01])];
+    let root = transactions_root(&transactions);
+    let body = Body { transactions, ..Body::clone(&block.body) };
+    let bare = |header: &mut Header| {
+        header.transactions_root = root;
+        header.blob_gas_used = header.blob_gas_used.map(|_| 0);
     };
-    payload["blobGasUsed"] = json!(quantity(header.blob_gas_used.unwrap()));
-    payload["excessBlobGas"] = json!(quantity(header.excess_blob_gas.unwrap()));
-    let blobs = blob_versioned_hashes(body).unwrap();
-    if header.requests_hash.is_none() {
-        return ("engine_newPayloadV3", json!([payload, blobs, beacon_root]));
-    }
-    ("engine_newPayloadV4", json!([payload, blobs, beacon_root, []]))
-}
-
-pub(super) fn forkchoice([head, safe, finalized]: [B256; 3]) -> Value {
-    json!([{"headBlockHash": head, "safeBlockHash": safe, "finalizedBlockHash": finalized}, null])
+    Block { body: Arc::new(body), ..changed(block, bare) }
 }

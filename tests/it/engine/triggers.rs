@@ -2,6 +2,7 @@
 
 use moorline_tests::{on_actix, wait};
 use moorline_tree::SyncTrigger;
+use serde_json::json;
 
 use super::rig::{BLOCKS, Rig};
 
@@ -12,6 +13,9 @@ fn a23_a_payload_fetches_its_ancestors_where_that_is_wanted() {
         assert_eq!(rig.new_payload(rig.block(BLOCKS)).await, "SYNCING");
         let fetched = |seen: &moorline::Observed| seen.progress.blocks >= BLOCKS as u64 - 1;
         wait(&rig.node, "the ancestors do not come", fetched).await;
+        // a20: what is fetched is not the chain before it is named
+        let genesis = rig.world.spec.genesis().hash();
+        assert_eq!(rig.hash_of("latest").await, json!(genesis));
         let head = rig.block(BLOCKS).header.clone();
         assert_eq!(rig.follow(head.hash()).await, "SYNCING");
         rig.reach(&head).await;

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use alloy_primitives::{B64, B256, Bytes, Sealable, U256};
+use alloy_consensus::{SignableTransaction, TxLegacy};
+use alloy_eips::eip2718::Encodable2718;
+use alloy_primitives::{B64, B256, Bytes, Sealable, Signature, U256};
 use moorline_messages::{Block, Body, Breach, Header, SealedHeader};
 
 use super::data::{TestChain, test_chain};
@@ -51,9 +53,10 @@ impl Rig {
         validate_body(&self.chain.spec, &header, &body)
     }
 
-    fn blob_transaction(&self) -> Bytes {
+    /// One of this type.
+    fn transaction(&self, kind: u8) -> Bytes {
         let mut transactions = self.chain.blocks.iter().flat_map(|block| &block.body.transactions);
-        transactions.find(|tx| tx[0] == 3).unwrap().clone()
+        transactions.find(|tx| tx[0] == kind).unwrap().clone()
     }
 }
 
@@ -340,34 +343,31 @@ fn transactions_are_of_types_in_force_and_whole() {
 
 #[test]
 fn transaction_types_begin_with_their_fork() {
-    let spec = ChainSpec::mainnet();
-    let verdict = |kind: u8, number, timestamp| {
-        let header = Header { number, timestamp, ..Header::default() };
-        let transactions = vec![Bytes::from(vec![kind, 0xc0])];
-        let body = Body { transactions, ommers: Body::NO_OMMERS, withdrawals: None };
-        validate_body(&spec, &header, &body).is_ok()
-    };
-    assert!(!verdict(1, 12_243_999, 0) && verdict(1, 12_244_000, 0));
-    assert!(!verdict(2, 12_964_999, 0) && verdict(2, 12_965_000, 0));
-    assert!(!verdict(4, 20_000_000, 1_746_612_310) && verdict(4, 20_000_000, 1_746_612_311));
     let Some(rig) = Rig::new() else { return };
-    let header = |timestamp| Header {
-        number: 20_000_000,
-        timestamp,
-        blob_gas_used: Some(131_072),
-        ..Header::default()
-    };
-    let transactions = vec![rig.blob_transaction()];
-    let body = Body { transactions, ommers: Body::NO_OMMERS, withdrawals: None };
-    let early = validate_body(&spec, &header(1_710_338_134), &body);
-    assert_eq!(early, Err(Breach::Transaction(0)));
-    assert_eq!(validate_body(&spec, &header(1_710_338_135), &body), Ok(()));
+    let spec = ChainSpec::mainnet();
+    for (kind, (number, timestamp), (earlier_number, earlier_timestamp)) in [
+        (1, (12_244_000, 0), (12_243_999, 0)),
+        (2, (12_965_000, 0), (12_964_999, 0)),
+        (3, (20_000_000, 1_710_338_135), (20_000_000, 1_710_338_134)),
+        (4, (20_000_000, 1_746_612_311), (20_000_000, 1_746_612_310)),
+    ] {
+        let blob_gas_used = (kind == 3).then_some(131_072);
+        let transactions = vec![rig.transaction(kind)];
+        let body = Body { transactions, ommers: Body::NO_OMMERS, withdrawals: None };
+        let verdict = |number, timestamp| {
+            let header = Header { number, timestamp, blob_gas_used, ..Header::default() };
+            validate_body(&spec, &header, &body)
+        };
+        assert_eq!(verdict(number, timestamp), Ok(()), "type {kind}");
+        let early = verdict(earlier_number, earlier_timestamp);
+        assert_eq!(early, Err(Breach::Transaction(0)), "type {kind}");
+    }
 }
 
 #[test]
 fn blobs_add_up_to_the_blob_gas() {
     let Some(rig) = Rig::new() else { return };
-    let blob = rig.blob_transaction();
+    let blob = rig.transaction(3);
     let breach = rig.body(|_, body| body.transactions.push(blob.clone()));
     assert_eq!(breach, Err(Breach::BlobCount { found: 1, expected: 0 }));
     let breach = rig.body(|header, _| header.blob_gas_used = Some(2 * 131_072));
@@ -382,10 +382,8 @@ fn blobs_add_up_to_the_blob_gas() {
 #[test]
 fn blocks_are_at_most_8_mib_from_osaka_on() {
     let Some(mut rig) = Rig::new() else { return };
-    // A list of this length, its own header included, stands for a transaction of 8 MiB.
-    let mut large = vec![0xfa, 0x80, 0x00, 0x00];
-    large.resize(4 + 0x80_0000, 0);
-    let large = Bytes::from(large);
+    let large = TxLegacy { input: vec![0; 0x80_0000].into(), ..TxLegacy::default() };
+    let large = Bytes::from(large.into_signed(Signature::test_signature()).encoded_2718());
     assert_eq!(rig.body(|_, body| body.transactions.push(large.clone())), Ok(()));
 
     let time = rig.block.header.timestamp;

@@ -27,9 +27,14 @@ fn block(number: u64) -> Option<Block> {
     Some(Block { header: Arc::new(header), body: Arc::new(body) })
 }
 
+/// Both blocks; `None` where they are not beside this checkout.
+pub(super) fn blocks() -> Option<[Block; 2]> {
+    Some([block(24_476_000)?, block(24_476_001)?])
+}
+
 #[test]
 fn linked_blocks_keep_every_rule() {
-    let (Some(parent), Some(child)) = (block(24_476_000), block(24_476_001)) else { return };
+    let Some([parent, child]) = blocks() else { return };
     let spec = ChainSpec::mainnet();
     for block in [&parent, &child] {
         assert!(block.body.transactions.len() > 100);
@@ -45,7 +50,7 @@ fn linked_blocks_keep_every_rule() {
 
 #[test]
 fn the_excess_blob_gas_follows_the_schedule_in_force() {
-    let (Some(parent), Some(child)) = (block(24_476_000), block(24_476_001)) else { return };
+    let Some([parent, child]) = blocks() else { return };
     // With BPO2 moved past these blocks, BPO1's target gives another excess.
     let mut spec = ChainSpec::mainnet();
     spec.override_fork_time("bpo2", 2_000_000_000).unwrap();

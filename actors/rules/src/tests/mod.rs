@@ -8,3 +8,4 @@ mod genesis;
 mod mainnet;
 mod payloads;
 mod receipts;
+mod transactions;

@@ -5,6 +5,7 @@ use alloy_rpc_types_engine::{
     ExecutionPayload, ExecutionPayloadInputV2, ExecutionPayloadV1, ExecutionPayloadV3,
     ExecutionPayloadV4,
 };
+use moorline_messages::Breach;
 use serde_json::Value;
 
 use super::data::{json, test_chain};
@@ -105,18 +106,33 @@ fn v1(parts: &mut PayloadParts) -> &mut ExecutionPayloadV1 {
     parts.payload.as_v1_mut()
 }
 
+/// The payload under the hash that it really has.
+fn sealed(mut parts: PayloadParts) -> PayloadParts {
+    let Err(PayloadError::BlockHash { found, .. }) = block_from_payload(parts.clone()) else {
+        panic!("the hash cannot be right yet");
+    };
+    v1(&mut parts).block_hash = found;
+    parts
+}
+
 #[test]
-fn transactions_that_cannot_be_decoded_are_named() {
+fn transactions_that_cannot_be_decoded_are_named_with_the_block_they_are_in() {
     let Some(calls) = calls() else { return };
     let good = parts(&calls[300]);
     let tx = good.payload.as_v1().transactions[0].clone();
     let trailing = Bytes::from([&tx[..], &[0]].concat());
     let cut = tx.slice(..tx.len() - 1);
     let unknown_type = Bytes::from([&[0x7e], &tx[1..]].concat());
-    for bad in [Bytes::new(), trailing, cut, unknown_type] {
+    let shell = Bytes::from_static(&[0xc1, 0x01]);
+    for bad in [Bytes::new(), trailing, cut, unknown_type, shell] {
         let mut parts = good.clone();
         v1(&mut parts).transactions.push(bad);
-        assert_eq!(block_from_payload(parts), Err(PayloadError::Transaction(1)));
+        let parts = sealed(parts);
+        let hash = parts.payload.as_v1().block_hash;
+        let Err(PayloadError::Breach { header, breach }) = block_from_payload(parts) else {
+            panic!("a transaction cannot be decoded");
+        };
+        assert_eq!((header.hash(), breach), (hash, Breach::Transaction(1)));
     }
 }
 
@@ -157,11 +173,7 @@ fn each_payload_structure_fills_the_fields_of_its_fork() {
         slot_number: 99,
     };
     let sealed = |payload: ExecutionPayload, parts: &PayloadParts| {
-        let mut parts = PayloadParts { payload, ..parts.clone() };
-        let Err(PayloadError::BlockHash { found, .. }) = block_from_payload(parts.clone()) else {
-            panic!("the hash cannot be right yet");
-        };
-        v1(&mut parts).block_hash = found;
+        let parts = sealed(PayloadParts { payload, ..parts.clone() });
         let block = block_from_payload(parts).unwrap();
         assert_eq!(body_matches(&block.header, &block.body), Ok(()));
         block

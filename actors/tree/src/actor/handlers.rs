@@ -19,10 +19,7 @@ impl Handler<Envelope<Ask<TreeRequest, TreeVerdict>>> for TreeActor {
     ) {
         envelope.handle(|ask| {
             let (request, replier) = ask.open();
-            let token = self.next_token;
-            self.next_token = self.next_token.wrapping_add(1);
-            self.questions.insert(token, replier);
-            self.step(Input::Asked(token, request), ctx);
+            self.answer(request, replier, ctx);
         });
     }
 }

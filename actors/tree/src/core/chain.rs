@@ -156,6 +156,22 @@ impl Chain {
         Some(names)
     }
 
+    /// Forgets a block beside the canonical chain and everything above it. Gives what was forgotten.
+    pub(crate) fn cut(&mut self, block: BlockNumHash) -> BTreeSet<B256> {
+        let mut cut = BTreeSet::new();
+        let from = (block.number, B256::ZERO);
+        let upwards: Vec<_> = self.sides.range(from..).copied().collect();
+        for (number, hash) in upwards {
+            let is_above = |header: &Arc<SealedHeader>| cut.contains(&header.parent_hash);
+            if hash == block.hash || self.headers.get(&hash).is_some_and(is_above) {
+                self.sides.remove(&(number, hash));
+                self.headers.remove(&hash);
+                cut.insert(hash);
+            }
+        }
+        cut
+    }
+
     /// Forgets every branch beside the canonical chain.
     pub(crate) fn forget_sides(&mut self) {
         for (_, hash) in std::mem::take(&mut self.sides) {

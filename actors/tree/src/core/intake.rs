@@ -1,6 +1,9 @@
 //! How blocks come in: judged, connected or buffered, and made canonical under the target.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use alloy_primitives::B256;
 use moorline_messages::{BlockNumHash, Breach, SealedHeader};
@@ -25,8 +28,9 @@ impl Core {
         if let Some(target) = self.target.as_mut().filter(|target| target.head == hash) {
             target.header = Some(Arc::clone(&header));
         }
-        let known = self.invalid.reason(&hash).or_else(|| self.invalid.reason(&header.parent_hash));
-        let judged = known.map_or(Ok(()), |reason| Err(reason.to_owned()));
+        let known = self.invalid.reason(&hash).map(str::to_owned);
+        let known = known.or_else(|| self.why_above_invalid(&header));
+        let judged = known.map_or(Ok(()), Err);
         if let Err(reason) = judged.and_then(|()| self.judge_alone(&header)) {
             self.condemn(BlockNumHash::of(&header), reason.clone(), effects);
             return Err(reason);
@@ -41,6 +45,11 @@ impl Core {
             self.buffer.insert(header, followed);
         }
         Ok(())
+    }
+
+    /// Why a block is invalid whose parent is.
+    fn why_above_invalid(&self, header: &SealedHeader) -> Option<String> {
+        self.invalid.reason(&header.parent_hash).map(|_| above_invalid(header))
     }
 
     pub(super) fn judge_alone(&self, header: &SealedHeader) -> Result<(), String> {
@@ -113,7 +122,8 @@ impl Core {
         }
     }
 
-    /// Remembers that a block breaks a rule, and with it everything above it that is here.
+    /// Remembers that a block breaks a rule, and with it everything above it that is here. What of it is
+    /// canonical is so no longer.
     pub(super) fn condemn(
         &mut self,
         block: BlockNumHash,
@@ -124,12 +134,16 @@ impl Core {
         let ancestor = Breach::Ancestor(block).to_string();
         self.buffer.remove(&block.hash);
         self.invalid.insert(block.hash, reason.clone());
-        let mut doomed = vec![block.hash];
-        doomed.extend(self.buffer.take_descendants(&block.hash).iter().map(|header| header.hash()));
+        let mut doomed = self.cut_off(block, effects);
+        doomed.insert(block.hash);
+        for hash in doomed.clone() {
+            let above = self.buffer.take_descendants(&hash);
+            doomed.extend(above.iter().map(|header| header.hash()));
+        }
         if let Some(header) = self.target.as_ref().and_then(|target| target.header.as_ref())
             && doomed.contains(&header.parent_hash)
         {
-            doomed.push(header.hash());
+            doomed.insert(header.hash());
         }
         for hash in &doomed {
             self.invalid.insert(*hash, ancestor.clone());
@@ -139,13 +153,29 @@ impl Core {
         }
     }
 
-    /// Moves the tip to the target, or as far towards it as is known.
+    /// Takes a connected block and everything above it out of the chain, the tip back below it first.
+    fn cut_off(&mut self, block: BlockNumHash, effects: &mut Vec<Effect>) -> BTreeSet<B256> {
+        let Some(header) = self.chain.get(&block.hash) else { return BTreeSet::new() };
+        let parent = header.parent_hash;
+        if self.chain.is_canonical(header) {
+            // what is read anew from the store is not there yet, and judged when it is
+            if !self.is_ready() || !self.chain.contains(&parent) {
+                return BTreeSet::new();
+            }
+            self.move_tip(&parent, effects);
+        }
+        let cut = self.chain.cut(block);
+        self.followed = self.followed.take().filter(|best| !cut.contains(&best.hash()));
+        cut
+    }
+
+    /// Moves the tip to the target, or as far towards it as is known. What a payload alone asked for is
+    /// fetched and connected, and becomes canonical once a forkchoice names it.
     pub(super) fn advance(&mut self, effects: &mut Vec<Effect>) {
         self.connect_target(effects);
         let best = self.followed.take();
         let Some(target) = self.target.as_mut() else { return };
         let is_soft = target.is_soft;
-        let leads = !is_soft || self.forkchoice.is_none();
         if self.chain.contains(&target.head) {
             let was_reached = std::mem::replace(&mut target.is_reached, true);
             let head = target.head;
@@ -156,7 +186,7 @@ impl Core {
                 self.move_tip(&head, effects);
             }
         } else if let Some(best) = best
-            && leads
+            && !is_soft
             && best.number > self.chain.tip().number
         {
             self.move_tip(&best.hash(), effects);
@@ -198,4 +228,10 @@ impl Core {
         }
         self.ledger.canonize(names);
     }
+}
+
+/// What is wrong with a block whose parent is invalid: not what is wrong with its parent.
+pub(super) fn above_invalid(header: &SealedHeader) -> String {
+    let parent = BlockNumHash::new(header.number.saturating_sub(1), header.parent_hash);
+    Breach::Ancestor(parent).to_string()
 }

@@ -42,6 +42,11 @@ impl Target {
         }
     }
 
+    /// Whether it stands in the way of nothing: it is here, or a payload named it in vain.
+    pub(crate) const fn is_over(&self) -> bool {
+        self.is_reached || (self.is_soft && (self.is_invalid || self.failures > 0))
+    }
+
     pub(crate) const fn prefetched(head: B256, header: Option<Arc<SealedHeader>>) -> Self {
         let mut target = Self::named(head, header);
         target.is_soft = true;

@@ -9,11 +9,11 @@ use moorline_rules::{
     header::{validate_header_against_parent, validate_header_alone},
 };
 
-use super::{Core, Effect, pursuit::Target};
+use super::{Core, Effect, intake::above_invalid, pursuit::Target};
 use crate::SyncTrigger;
 
-/// A disconnected payload starts a download of its own only if it is no farther above the tip:
-/// without a forkchoice nothing in between may become canonical, so all of it must fit in memory.
+/// A disconnected payload starts a download of its own only if it is no farther above the tip: nothing in
+/// between may become canonical before a forkchoice names it, so all of it must fit in memory.
 const PREFETCH_BLOCKS_MAX: u64 = 1_024;
 
 impl Core {
@@ -93,8 +93,8 @@ impl Core {
         if self.header(&hash).is_some() {
             return self.verdict_on(header);
         }
-        if let Some(reason) = self.invalid.ask(&header.parent_hash) {
-            return self.condemn_payload(header, reason, effects);
+        if self.invalid.ask(&header.parent_hash).is_some() {
+            return self.condemn_payload(header, above_invalid(header), effects);
         }
         let spec = &self.config.spec;
         let judged = validate_header_alone(spec, header)
@@ -115,6 +115,23 @@ impl Core {
         effects.push(Effect::Store(self.ledger.keep(id, block)));
         self.prefetch(header);
         self.verdict_on(header)
+    }
+
+    /// `engine_newPayload`, for a block whose hash is right and which was found to be bad before it came here.
+    /// It may be here all the same, from a peer.
+    pub(super) fn on_bad_payload(
+        &mut self,
+        header: &Arc<SealedHeader>,
+        reason: String,
+        effects: &mut Vec<Effect>,
+    ) -> TreeVerdict {
+        if header.hash() == self.genesis_hash() {
+            return TreeVerdict::Valid;
+        }
+        match self.invalid.ask(&header.hash()) {
+            Some(reason) => TreeVerdict::Invalid { reason },
+            None => self.condemn_payload(header, reason, effects),
+        }
     }
 
     /// Where receipts are kept, a payload is not the whole block: it is judged and stored, and comes in by
@@ -169,9 +186,8 @@ impl Core {
 
     /// Lets a disconnected payload fetch its own ancestors, where that is wanted.
     fn prefetch(&mut self, header: &Arc<SealedHeader>) {
-        let is_idle = self.target.as_ref().is_none_or(|target| target.is_reached);
+        let is_idle = self.target.as_ref().is_none_or(Target::is_over);
         let is_near = header.number.saturating_sub(self.chain.tip().number) <= PREFETCH_BLOCKS_MAX;
-        let is_early = self.forkchoice.is_none();
         let is_apart = if self.keeps_receipts {
             !self.chain.contains(&header.parent_hash)
         } else {
@@ -179,7 +195,7 @@ impl Core {
         };
         if self.config.sync_trigger == SyncTrigger::ForkchoiceAndPayload
             && is_idle
-            && (is_near || is_early)
+            && is_near
             && is_apart
         {
             // what lacks its receipts is asked for like what lacks all

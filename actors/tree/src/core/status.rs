@@ -49,6 +49,12 @@ impl Core {
         self.status.told = Some((report, now));
     }
 
+    /// Whether the head that was named is the genesis block, which needs nothing that is not here.
+    fn is_genesis_the_head(&self) -> bool {
+        let head = self.forkchoice.map(|forkchoice| forkchoice.head);
+        self.target.is_none() && self.chain.is_at_genesis() && head == Some(self.genesis_hash())
+    }
+
     fn status_now(&self) -> TreeReport {
         let tip = BlockNumHash::of(self.chain.tip());
         let target = self.target.as_ref();
@@ -61,7 +67,9 @@ impl Core {
                 let number = number.or_else(|| self.incomplete.number(&target.head));
                 TreeTarget { hash: target.head, number }
             }),
-            synced: self.is_ready() && is_reached && self.ledger.is_tip_settled(),
+            synced: self.is_ready()
+                && (is_reached || self.is_genesis_the_head())
+                && self.ledger.is_tip_settled(),
             invalid: target.is_some_and(|target| target.is_invalid),
             trouble: self.status.trouble.clone(),
         }

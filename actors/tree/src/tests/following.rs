@@ -375,3 +375,17 @@ fn old_blocks_that_are_delivered_again_do_not_push_new_ones_out_of_memory() {
     let again = |request: &DownloadRequest| matches!(request, DownloadRequest::BlockSet { .. });
     assert!(!asked.iter().any(again), "a block that is here is asked for: {asked:?}");
 }
+
+#[test]
+fn a_head_that_is_the_genesis_block_is_reached() {
+    let mut rig = Rig::at_genesis();
+    let chain = grow(&rig.genesis(), 1, 0);
+    rig.pass(Duration::from_secs(1));
+    assert!(!rig.reports.last().unwrap().synced, "no head was named");
+    assert_eq!(rig.forkchoice(rig.genesis().hash()), TreeVerdict::Valid);
+    rig.pass(Duration::from_secs(1));
+    assert!(rig.reports.last().unwrap().synced);
+    rig.follow(&chain[0]);
+    rig.pass(Duration::from_secs(1));
+    assert!(!rig.reports.last().unwrap().synced);
+}

@@ -100,8 +100,6 @@ pub(super) struct Rig {
     keeps_receipts: bool,
     pub(super) reports: Vec<TreeReport>,
     pub(super) warnings: Vec<String>,
-    verdict: Option<TreeVerdict>,
-    token: u64,
 }
 
 impl Rig {
@@ -123,8 +121,6 @@ impl Rig {
             keeps_receipts: false,
             reports: Vec::new(),
             warnings: Vec::new(),
-            verdict: None,
-            token: 0,
         };
         rig.step(Input::Started);
         rig
@@ -199,13 +195,13 @@ impl Rig {
     pub(super) fn step(&mut self, input: Input) {
         let mut effects = Vec::new();
         self.core.handle(self.now, input, &mut effects);
+        self.take(effects);
+    }
+
+    fn take(&mut self, effects: Vec<Effect>) {
         let mut confirmed = Vec::new();
         for effect in effects {
             match effect {
-                Effect::Answer(token, verdict) => {
-                    assert_eq!(token, self.token);
-                    assert!(self.verdict.replace(verdict).is_none());
-                }
                 Effect::Emit(TreeEvent::Download(request)) => self.downloads.push_back(request),
                 Effect::Store(request) => self.note(request, &mut confirmed),
                 Effect::Report(report) => self.reports.push(report),
@@ -235,9 +231,10 @@ impl Rig {
     }
 
     pub(super) fn ask(&mut self, request: TreeRequest) -> TreeVerdict {
-        self.token += 1;
-        self.step(Input::Asked(self.token, request));
-        self.verdict.take().expect("a question is answered at once")
+        let mut effects = Vec::new();
+        let verdict = self.core.answer(self.now, request, &mut effects);
+        self.take(effects);
+        verdict
     }
 
     pub(super) fn forkchoice(&mut self, head: B256) -> TreeVerdict {
@@ -252,6 +249,15 @@ impl Rig {
 
     pub(super) fn new_payload(&mut self, block: &Block) -> TreeVerdict {
         self.ask(TreeRequest::NewPayload(block.clone()))
+    }
+
+    /// The edge found this block to be bad.
+    #[track_caller]
+    pub(super) fn bad_payload(&mut self, block: &Block) {
+        let header = Arc::clone(&block.header);
+        let request = TreeRequest::BadPayload { header, reason: "it is bad".to_owned() };
+        let reason = "it is bad".to_owned();
+        assert_eq!(self.ask(request), TreeVerdict::Invalid { reason });
     }
 
     pub(super) fn deliver(&mut self, request: RequestId, blocks: &[Block], remaining_blocks: u64) {

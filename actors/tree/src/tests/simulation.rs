@@ -151,7 +151,6 @@ struct Simulation {
     asked_of_store: Vec<StoreRequest>,
     downloads: BTreeMap<RequestId, Vec<Arc<SealedHeader>>>,
     last_report: Option<TreeReport>,
-    token: u64,
     requests: usize,
 }
 
@@ -181,27 +180,34 @@ impl Simulation {
             asked_of_store: Vec::new(),
             downloads: BTreeMap::new(),
             last_report: None,
-            token: 0,
             requests: 0,
         };
         simulation.step(Input::Started);
         simulation
     }
 
-    fn step(&mut self, input: Input) -> Option<TreeVerdict> {
+    fn step(&mut self, input: Input) {
         let mut effects = Vec::new();
         self.core.handle(self.now, input, &mut effects);
-        let mut verdict = None;
+        self.take(effects);
+    }
+
+    fn ask(&mut self, request: TreeRequest) -> TreeVerdict {
+        let mut effects = Vec::new();
+        let verdict = self.core.answer(self.now, request, &mut effects);
+        self.take(effects);
+        verdict
+    }
+
+    fn take(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Answer(_, answer) => verdict = Some(answer),
                 Effect::Emit(TreeEvent::Download(request)) => self.take_download(request),
                 Effect::Store(request) => self.asked_of_store.push(request),
                 Effect::Report(report) => self.last_report = Some(report),
                 Effect::Note(_) | Effect::Warn(_) => {}
             }
         }
-        verdict
     }
 
     fn take_download(&mut self, request: DownloadRequest) {
@@ -302,25 +308,21 @@ impl Simulation {
     }
 
     fn name(&mut self, head: B256) {
-        self.token += 1;
-        let request = TreeRequest::ForkchoiceUpdated(at_head(head));
-        let verdict = self.step(Input::Asked(self.token, request));
+        let verdict = self.ask(TreeRequest::ForkchoiceUpdated(at_head(head)));
         self.check(&head, verdict, &[TreeVerdict::Syncing]);
     }
 
     /// A good block gets one of these answers; a bad one may also be called invalid.
-    fn check(&self, hash: &B256, verdict: Option<TreeVerdict>, good: &[TreeVerdict]) {
-        let verdict = verdict.expect("a question is answered at once");
+    fn check(&self, hash: &B256, verdict: TreeVerdict, good: &[TreeVerdict]) {
         let is_invalid = matches!(verdict, TreeVerdict::Invalid { .. });
         let is_bad = self.world.bad.contains(hash);
         assert!(good.contains(&verdict) || (is_invalid && is_bad), "{hash}: {verdict:?}");
     }
 
     fn hand_over_a_payload(&mut self) {
-        self.token += 1;
         let block = self.world.any(&mut self.dice).clone();
         let hash = block.header.hash();
-        let verdict = self.step(Input::Asked(self.token, TreeRequest::NewPayload(block)));
+        let verdict = self.ask(TreeRequest::NewPayload(block));
         self.check(&hash, verdict, &[TreeVerdict::Syncing, TreeVerdict::Accepted]);
     }
 

@@ -3,6 +3,10 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use super::{Rig, SECRET, client::post, jwt::sign};
 use crate::JwtSecret;
@@ -74,10 +78,22 @@ async fn a4_without_a_token_not_even_garbage_is_read() {
 }
 
 #[tokio::test]
-async fn a_page_that_rebound_its_name_to_this_machine_is_refused() {
+async fn the_port_may_be_called_by_any_name_since_the_token_is_what_counts() {
     let rig = Rig::new().await;
     let token = format!("Authorization: Bearer {}", SECRET.token(SystemTime::now()));
-    let headers = ["Host: evil.example:8551".to_owned(), token];
     let request = Rig::request("eth_chainId", json!([])).to_string();
-    assert_eq!(post(rig.addr, &headers, &request).await.0, 403);
+    for host in ["execution:8551", "10.0.0.7:8551"] {
+        let headers = [format!("Host: {host}"), token.clone()];
+        assert_eq!(post(rig.addr, &headers, &request).await.0, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_does_not_keep_its_connection() {
+    let rig = Rig::new().await;
+    let mut stream = TcpStream::connect(rig.addr).await.unwrap();
+    stream.write_all(b"POST / HTTP/1.1\r\nHost: us\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
 }

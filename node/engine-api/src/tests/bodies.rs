@@ -1,11 +1,18 @@
 //! `engine_getPayloadBodies`.
 
+use std::time::Duration;
+
 use alloy_eips::eip4895::Withdrawal;
 use alloy_primitives::{Address, B256, Bytes};
+use jsonrpsee::types::Params;
+use moorline_http::UntilSent;
+use moorline_kit::{Limit, Probe};
 use moorline_messages::{Body, PayloadBlocks, StoreAnswer, StoreError, StoreQuery};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
-use super::{Rig, expect_error};
+use super::{Rig, StoreAsk, client::Connection, expect_error};
+use crate::bodies::{BODIES_CALLS_MAX, BODIES_WAIT, Bodies, GetBodies};
 
 const BY_HASH: [&str; 2] = ["engine_getPayloadBodiesByHashV1", "engine_getPayloadBodiesByHashV2"];
 const BY_RANGE: [&str; 2] =
@@ -119,4 +126,44 @@ async fn a_store_that_cannot_read_is_an_internal_error() {
     let other = Ok(StoreAnswer::Headers(vec![]));
     let (answer, _) = rig.call_stored(BY_HASH[0], json!([[B256::ZERO]]), other).await;
     expect_error(&answer, -32603, "another question");
+}
+
+/// Bodies that no socket's buffers hold.
+fn heavy() -> StoreAnswer {
+    let transactions = vec![Bytes::from(vec![2; 1 << 20]); 12];
+    StoreAnswer::PayloadBodies(Some(vec![Some(Body { transactions, ..late() })]))
+}
+
+#[tokio::test]
+async fn bodies_have_a_place_until_they_were_read() {
+    let mut rig = Rig::new().await;
+    let request = Rig::request(BY_RANGE[0], json!(["0x1", "0x1"]));
+    let mut connections = Vec::new();
+    for _ in 0..BODIES_CALLS_MAX {
+        let mut connection = Connection::open(rig.addr).await;
+        connection.send(&request).await;
+        rig.store.expect_message().await.open().1.answer(Ok(heavy()));
+        connection.begins().await;
+        connections.push(connection);
+    }
+    let mut last = Connection::open(rig.addr).await;
+    last.send(&request).await;
+    rig.store.expect_silence().await;
+    let answer = connections[0].receive().await;
+    assert!(answer["result"][0]["transactions"].is_array());
+    rig.store.expect_message().await.open().1.answer(Ok(heavy()));
+    last.receive().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a10_a_silent_store_is_waited_for_no_longer_than_a_consensus_client_waits() {
+    let (port, mut store) = Probe::<StoreAsk>::new(Limit::new(1, 1 << 20));
+    let bodies = Bodies::new(port);
+    let params = Params::new(Some(r#"["0x1", "0x1"]"#));
+    let began = Instant::now();
+    let asked = bodies.get(GetBodies::ByRangeV1, &params, UntilSent::default());
+    let (answer, _unanswered) = tokio::join!(asked, store.expect_message());
+    assert!(answer.unwrap_err().message().contains("did not come in time"));
+    assert!(BODIES_WAIT < Duration::from_secs(10), "execution-apis give 10 s");
+    assert_eq!(began.elapsed().as_secs(), BODIES_WAIT.as_secs());
 }

@@ -4,7 +4,7 @@ use alloy_primitives::B256;
 use moorline_messages::{Forkchoice, TreeRequest, TreeVerdict};
 use serde_json::{Value, json};
 
-use super::{PATIENT_MS, Rig, expect_error, spec, syncing};
+use super::{PATIENT_MS, Rig, client::Connection, expect_error, spec, syncing};
 
 const ALL: [&str; 4] = [
     "engine_forkchoiceUpdatedV1",
@@ -32,8 +32,10 @@ fn attributes(version: usize, time: u64) -> Value {
         ("withdrawals", json!([])),
         ("parentBeaconBlockRoot", json!(B256::ZERO)),
         ("slotNumber", json!("0x1")),
+        ("targetGasLimit", json!("0x1c9c380")),
     ];
-    for (name, value) in newer.into_iter().take(version - 1) {
+    let count = if version == 4 { 4 } else { version - 1 };
+    for (name, value) in newer.into_iter().take(count) {
         all[name] = value;
     }
     all
@@ -156,6 +158,11 @@ async fn a29_a30_attributes_on_the_genesis_block_are_checked_and_nothing_is_buil
         (4, attributes(4, 499), Some((-38005, "forkchoiceUpdatedV4"))),
         (4, attributes(4, 600), Some((-38005, "forkchoiceUpdatedV4"))),
         (4, attributes(3, 500), Some((-38003, "slotNumber is missing"))),
+        (
+            4,
+            without("targetGasLimit", attributes(4, 500)),
+            Some((-38003, "targetGasLimit is missing")),
+        ),
         (4, json!("now"), Some((-38003, "expected an object"))),
     ] {
         let params = json!([state(rig.spec.genesis().hash()), attributes.clone()]);
@@ -172,23 +179,27 @@ async fn a29_a30_attributes_on_the_genesis_block_are_checked_and_nothing_is_buil
 }
 
 #[tokio::test]
-async fn a8_updates_reach_the_tree_in_the_order_of_their_arrival() {
+async fn a8_updates_reach_the_tree_in_the_order_of_their_arrival_over_any_connection() {
     let mut rig = Rig::new().await;
     let heads: Vec<_> = (1..=9).map(B256::repeat_byte).collect();
-    let batch: Value =
-        heads.iter().map(|head| Rig::request(ALL[2], json!([state(*head), null]))).collect();
-    let tree = async {
-        let mut seen = Vec::new();
-        for _ in &heads {
-            let (asked, replier) = rig.tree.expect_message().await.open();
-            let TreeRequest::ForkchoiceUpdated(forkchoice) = asked else { panic!("{asked:?}") };
-            seen.push(forkchoice.head);
-            replier.answer(TreeVerdict::Syncing);
-        }
-        seen
-    };
-    let (_, seen) = tokio::join!(Rig::send(rig.addr, &batch), tree);
-    assert_eq!(seen, heads);
+    let mut connections = Vec::new();
+    for head in &heads {
+        let mut connection = Connection::open(rig.addr).await;
+        connection.send(&Rig::request(ALL[2], json!([state(*head), null]))).await;
+        connections.push(connection);
+    }
+    // none is answered before all have come
+    let mut repliers = Vec::new();
+    for head in &heads {
+        let (asked, replier) = rig.tree.expect_message().await.open();
+        let TreeRequest::ForkchoiceUpdated(forkchoice) = asked else { panic!("{asked:?}") };
+        assert_eq!(forkchoice.head, *head);
+        repliers.push(replier);
+    }
+    for (mut connection, replier) in connections.into_iter().zip(repliers) {
+        replier.answer(TreeVerdict::Syncing);
+        assert_eq!(connection.receive().await["result"]["payloadStatus"], syncing());
+    }
 }
 
 #[tokio::test]

@@ -2,12 +2,19 @@
 
 use alloy_primitives::{B256, hex};
 use jsonrpsee::types::Params;
+use moorline_kit::{Limit, Probe};
 use moorline_messages::{TreeRequest, TreeVerdict};
 use moorline_rules::{ChainSpec, PayloadError, block_from_payload};
 use serde_json::{Value, json};
 
-use super::{PATIENT_MS, Rig, expect_error, shared, spec, syncing};
-use crate::payload::NewPayload;
+use super::{PATIENT_MS, Rig, StoreAsk, TreeAsk, expect_error, shared, spec, syncing};
+use crate::{
+    TREE_WAIT,
+    bodies::Bodies,
+    methods::{EngineMethods, PAYLOAD_WAIT},
+    payload::NewPayload,
+    status::PayloadStatus,
+};
 
 const ALL: [(NewPayload, &str, u64); 5] = [
     (NewPayload::V1, "engine_newPayloadV1", 50),
@@ -129,6 +136,43 @@ async fn a13_a_wrong_hash_is_invalid_at_once_in_the_words_of_each_version() {
     }
 }
 
+impl Rig {
+    /// A payload is INVALID, and the tree is told of it whatever it makes of that. Gives the reason.
+    pub(super) async fn expect_bad(&mut self, method: &str, params: Value) -> String {
+        let hash = params[0]["blockHash"].clone();
+        let (answer, asked) = self.call(method, params, TreeVerdict::Syncing).await;
+        assert_eq!(answer["result"]["status"], "INVALID");
+        assert_eq!(answer["result"]["latestValidHash"], Value::Null);
+        let TreeRequest::BadPayload { header, reason } = asked else { panic!("{asked:?}") };
+        assert_eq!(json!(header.hash()), hash);
+        assert_eq!(answer["result"]["validationError"], json!(reason));
+        reason
+    }
+}
+
+#[tokio::test]
+async fn a13_a21_of_a_block_that_is_bad_under_its_own_hash_the_tree_is_told() {
+    let mut rig = Rig::new().await;
+    for (version, method, time) in ALL {
+        for tx in ["0x", "0x02", "0xc0", "0x7f01", "0xc101", "0x02c0"] {
+            let mut params = unsealed(version, time);
+            params[0]["transactions"] = json!([tx]);
+            let params = seal(version, &rig.spec, params);
+            let reason = rig.expect_bad(method, params).await;
+            assert_eq!(reason, "transaction 0 cannot be decoded");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a13_what_is_bad_by_itself_is_invalid_though_the_tree_is_silent() {
+    let rig = Rig::of(spec(), 20).await;
+    let mut params = unsealed(NewPayload::V1, 50);
+    params[0]["transactions"] = json!(["0xc101"]);
+    let request = Rig::request(ALL[0].1, seal(NewPayload::V1, &rig.spec, params));
+    assert_eq!(Rig::send(rig.addr, &request).await["result"]["status"], "INVALID");
+}
+
 #[tokio::test]
 async fn a16_b3_what_is_given_beside_the_payload_enters_the_hash() {
     let mut rig = Rig::new().await;
@@ -138,21 +182,6 @@ async fn a16_b3_what_is_given_beside_the_payload_enters_the_hash() {
         params[index] = other;
         let answer = rig.call_unasked(method, params).await;
         assert_eq!(answer["result"]["status"], "INVALID", "{index}");
-    }
-}
-
-#[tokio::test]
-async fn a13_transactions_that_are_none_are_invalid() {
-    let mut rig = Rig::new().await;
-    for (version, method, time) in ALL {
-        for tx in ["0x", "0x02", "0xc0", "0x7f01"] {
-            let mut params = unsealed(version, time);
-            params[0]["transactions"] = json!([tx]);
-            let answer = rig.call_unasked(method, params).await;
-            assert_eq!(answer["result"]["status"], "INVALID", "{method} {tx}");
-            let error = answer["result"]["validationError"].as_str().unwrap();
-            assert_eq!(error, "transaction 0 cannot be decoded");
-        }
     }
 }
 
@@ -314,4 +343,42 @@ async fn a10_a37_a_silent_tree_is_syncing_within_the_wait() {
     let params = sealed(version, &rig.spec, time);
     let answer = Rig::send(rig.addr, &Rig::request(method, params)).await;
     assert_eq!(answer["result"], syncing());
+}
+
+#[test]
+fn a10_a37_a_payload_that_cannot_be_checked_in_time_is_syncing() {
+    // one thread for blocking work, and it is busy
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(1)
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let (done, busy) = std::sync::mpsc::channel::<()>();
+    runtime.block_on(async {
+        let other = tokio::task::spawn_blocking(move || busy.recv());
+        let (tree, _probe) = Probe::<TreeAsk>::new(Limit::new(1, 1 << 20));
+        let (store, _probe) = Probe::<StoreAsk>::new(Limit::new(1, 1 << 20));
+        let engine = EngineMethods {
+            tree,
+            tree_wait: TREE_WAIT,
+            spec: spec().into(),
+            bodies: Bodies::new(store),
+        };
+        let params = unsealed(NewPayload::V1, 50).to_string();
+        let asked = engine.new_payload(NewPayload::V1, Params::new(Some(&params)).into_owned());
+        let time_passes = async {
+            tokio::task::yield_now().await;
+            tokio::time::advance(PAYLOAD_WAIT).await;
+            tokio::task::yield_now().await;
+        };
+        tokio::select! {
+            biased;
+            answer = asked => assert_eq!(answer.unwrap(), PayloadStatus::syncing()),
+            () = time_passes => panic!("there is no answer"),
+        }
+        done.send(()).unwrap();
+        other.await.unwrap().unwrap();
+    });
+    assert!(PAYLOAD_WAIT.as_secs() < 6, "what execution-apis give engine_newPayloadV5");
 }

@@ -7,6 +7,7 @@ use moorline_kit::{Limit, Probe};
 use serde_json::json;
 
 use super::{Rig, SECRET, StoreAsk, TreeAsk, expect_error, spec};
+use crate::methods::commit_bytes;
 use crate::{
     EngineClient, EngineClientError, EngineConfig, EngineError, EngineServer, JwtSecret, TREE_WAIT,
 };
@@ -42,7 +43,7 @@ async fn a11_a35_capabilities_are_what_is_supported_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a9_errors_have_the_codes_of_the_specification_and_no_data() {
+async fn a9_errors_have_the_codes_of_the_specification_and_no_data_but_for_what_is_too_large() {
     let mut rig = Rig::new().await;
     let unknown = json!({"jsonrpc": "2.0", "id": 1, "method": "engine_nothingV1", "params": []});
     let no_request = json!({"jsonrpc": "2.0", "id": 1, "method": 7});
@@ -59,6 +60,11 @@ async fn a9_errors_have_the_codes_of_the_specification_and_no_data() {
     ] {
         rig.expect_error(method, params, code, "").await;
     }
+    // no codes of the specification: its transport has none for a batch that is too large
+    let batch = json!(vec![Rig::request("eth_chainId", json!([])); 2_001]);
+    let error = &Rig::send(rig.addr, &batch).await["error"];
+    assert_eq!(error["code"], -32010);
+    assert!(error["data"].is_string(), "{error}");
 }
 
 #[tokio::test]
@@ -70,6 +76,11 @@ async fn a12_the_client_introduces_itself() {
     assert_eq!((&ours["code"], &ours["name"]), (&json!("ML"), &json!("Moorline")));
     assert!(ours["version"].as_str().unwrap().starts_with('v'));
     assert_eq!(ours["commit"].as_str().unwrap().len(), 10);
+    let hash = "0badc0de15f1a2b3c4d5e6f708192a3b4c5d6e7f";
+    assert_eq!(commit_bytes(Some(hash)), [0x0b, 0xad, 0xc0, 0xde]);
+    for none in [None, Some("0bad"), Some("unknown!")] {
+        assert_eq!(commit_bytes(none), [0; 4], "{none:?}");
+    }
 }
 
 #[tokio::test]

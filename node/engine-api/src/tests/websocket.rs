@@ -13,11 +13,15 @@ use soketto::{
     Receiver, Sender,
     handshake::{Client, ServerResponse, client::Header},
 };
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, sleep},
+};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
 use super::{Rig, SECRET, expect_error};
-use crate::websocket::SOCKETS_MAX;
+use crate::websocket::{SILENCE_MAX, SOCKETS_MAX};
 
 type Stream = BufReader<BufWriter<Compat<TcpStream>>>;
 
@@ -151,12 +155,55 @@ async fn so_many_websockets_may_be_open_and_no_more() {
     }
 }
 
-#[tokio::test]
-async fn a_server_that_stops_ends_its_websockets() {
+#[tokio::test(start_paused = true)]
+async fn a_websocket_that_gives_no_sign_of_life_makes_room() {
     let rig = Rig::new().await;
-    let mut socket = Socket::with_token(rig.addr).await;
-    assert_eq!(socket.call("eth_chainId", json!([])).await["result"], "0x63");
-    rig.handle.stop().await;
+    let began = Instant::now();
+    // this one answers pings, since it listens, and stays
+    let mut alive = Socket::with_token(rig.addr).await;
+    let mut raw = TcpStream::connect(rig.addr).await.unwrap();
+    let token = SECRET.token(SystemTime::now());
+    let upgrade = format!(
+        "GET / HTTP/1.1\r\nHost: us\r\nAuthorization: Bearer {token}\r\nUpgrade: websocket\r\n\
+         Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    );
+    raw.write_all(upgrade.as_bytes()).await.unwrap();
+    let listening = async {
+        let mut message = Vec::new();
+        alive.receiver.receive_data(&mut message).await
+    };
+    let ended = async {
+        // it reads, and says nothing
+        let mut bytes = Vec::new();
+        raw.read_to_end(&mut bytes).await.unwrap();
+        assert!(bytes.starts_with(b"HTTP/1.1 101"));
+    };
+    tokio::select! {
+        _ = listening => panic!("a connection ended that answers"),
+        () = ended => {}
+        () = sleep(10 * SILENCE_MAX) => panic!("a connection stands that does not"),
+    }
+    let waited = began.elapsed();
+    assert!(
+        waited >= 2 * SILENCE_MAX && waited < 2 * SILENCE_MAX + Duration::from_secs(1),
+        "{waited:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_stops_ends_its_websockets_after_the_call_they_are_at() {
+    let Rig { addr, mut tree, handle, .. } = Rig::new().await;
+    let mut idle = Socket::with_token(addr).await;
+    assert_eq!(idle.call("eth_chainId", json!([])).await["result"], "0x63");
+    let mut calling = Socket::with_token(addr).await;
+    calling.send(&Rig::request("engine_forkchoiceUpdatedV3", state(B256::ZERO)).to_string()).await;
+    let (_, replier) = tree.expect_message().await.open();
+    let stopped = tokio::spawn(handle.stop());
     let mut message = Vec::new();
-    assert!(socket.receiver.receive_data(&mut message).await.is_err());
+    assert!(idle.receiver.receive_data(&mut message).await.is_err());
+    assert!(!stopped.is_finished());
+    replier.answer(TreeVerdict::Syncing);
+    assert_eq!(calling.receive().await["result"]["payloadStatus"]["status"], "SYNCING");
+    stopped.await.unwrap();
+    assert!(calling.receiver.receive_data(&mut message).await.is_err());
 }

@@ -4,13 +4,20 @@ use std::sync::Arc;
 
 use alloy_consensus::BlockHeader;
 use alloy_primitives::{Address, B256, Bloom, Bytes, Log, LogData, Sealable};
+use alloy_rpc_types_eth::Filter;
+use moorline_kit::{Limit, Probe};
 use moorline_messages::{Block, Body, Header, Receipts};
 use moorline_rules::ChainSpec;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::{
-    Holdings, Rig,
+    Holdings, Rig, StoreAsk,
     receipts::{flat, mainnet},
+};
+use crate::{
+    logs::{LOGS_ROOM_WAIT, LogSearch},
+    reader::Reader,
 };
 
 fn log(address: u8, topics: &[u8], data_bytes: usize) -> Log {
@@ -215,4 +222,24 @@ async fn a_chain_that_is_reorganised_under_a_search_is_told() {
     let rig = Rig::holding(holdings).await;
     let (code, message) = rig.expect_error("eth_getLogs", json!([{"fromBlock": "0x1"}])).await;
     assert_eq!((code, message.contains("ask again")), (-32002, true), "{message}");
+}
+
+/// The search of a port over a store that never answers.
+fn on_a_silent_store() -> (LogSearch, Probe<StoreAsk>) {
+    let (store, probe) = Probe::<StoreAsk>::new(Limit::new(16, 1 << 20));
+    (LogSearch::new(Reader::new(store)), probe)
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_place_in_vain_is_told_so_and_not_that_the_search_took_too_long() {
+    let (search, _store) = on_a_silent_store();
+    let _places = search.take_every_place().await;
+    let began = Instant::now();
+    let error = search.find(Filter::default()).await.unwrap_err();
+    assert_eq!((error.code(), began.elapsed().as_secs()), (-32005, LOGS_ROOM_WAIT.as_secs()));
+    assert!(error.message().contains("searches are under way"), "{error}");
+    // another port has places of its own
+    let (other, _store) = on_a_silent_store();
+    let error = other.find(Filter::default()).await.unwrap_err();
+    assert!(error.message().contains("the store did not answer"), "{error}");
 }

@@ -129,11 +129,19 @@ impl Rig {
     }
 
     async fn on(spec: ChainSpec, holdings: Holdings) -> Self {
+        Self::answering(spec, move |query| holdings.answer(query)).await
+    }
+
+    /// Over a store that gives these answers.
+    async fn answering(
+        spec: ChainSpec,
+        mut answer: impl FnMut(StoreQuery) -> Result<StoreAnswer, StoreError> + Send + 'static,
+    ) -> Self {
         let (store, mut probe) = Probe::<StoreAsk>::new(Limit::new(16, 1 << 20));
         tokio::spawn(async move {
             while let Some(envelope) = probe.next_held().await {
                 let (query, replier) = envelope.open().open();
-                replier.answer(holdings.answer(query));
+                replier.answer(answer(query));
             }
         });
         let (sync, sync_seen) = watch::channel(SyncStatus::default());
@@ -460,4 +468,39 @@ fn say_skipped() {
         let text = "skipped: tests that read ../shared/data, which is not beside this checkout";
         writeln!(std::io::stderr(), "{text}").unwrap();
     });
+}
+
+/// Two chains of a block on top of the same genesis block, and a store that goes over from one to the other with
+/// the second question.
+async fn reorganised_meanwhile(named: bool) -> Option<(Rig, [Block; 2])> {
+    let (genesis, first) = (geth_genesis()?, geth_chain()?[0].clone());
+    let mut header = first.header.inner().clone();
+    header.extra_data = Bytes::from_static(b"another");
+    let second = Block { header: Arc::new(header.seal_slow()), body: Arc::clone(&first.body) };
+    let holding = |tip: &Block, side: &Block| Holdings {
+        canonical: vec![genesis.clone(), tip.clone()],
+        side: vec![side.clone()],
+        safe: if named { first.header.hash() } else { B256::ZERO },
+        ..Holdings::default()
+    };
+    let (before, after) = (holding(&first, &second), holding(&second, &first));
+    let mut asked = 0;
+    let rig = Rig::answering(spec(), move |query| {
+        asked += 1;
+        if asked == 1 { before.answer(query) } else { after.answer(query) }
+    })
+    .await;
+    Some((rig, [first, second]))
+}
+
+#[tokio::test]
+async fn a_tag_is_never_another_block_because_the_chain_moved_meanwhile() {
+    let Some((rig, [_, second])) = reorganised_meanwhile(false).await else { return };
+    let latest = rig.expect_result("eth_getBlockByNumber", json!(["latest", false])).await;
+    assert_eq!(latest["hash"], json!(second.header.hash()));
+
+    let Some((rig, [first, _])) = reorganised_meanwhile(true).await else { return };
+    let (code, message) = rig.expect_error("eth_getBlockByNumber", json!(["safe", false])).await;
+    assert_eq!(code, -39001);
+    assert!(message.contains(&first.header.hash().to_string()), "{message}");
 }

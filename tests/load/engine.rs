@@ -1,12 +1,11 @@
-//! Calls in great number, and calls in the middle of a sync at full speed. They take minutes and a release
-//! build: `tests/bench/engine.sh`.
+//! Calls in great number, and calls in the middle of a sync at full speed: `tests/bench/engine.sh`.
 
 use std::time::{Duration, SystemTime};
 
 use alloy_primitives::{B256, keccak256};
 use moorline_devnet::{Behaviour, Generator, Profile};
 use moorline_engine_api::JwtSecret;
-use moorline_tests::{Child, World, peer_args};
+use moorline_tests::{Child, World, forkchoice, payload, peer_args};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -17,7 +16,6 @@ use tokio::{
     time::{Instant, interval, sleep, timeout},
 };
 
-use super::rig::{forkchoice, payload};
 use crate::{MOORLINE, option};
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -127,9 +125,8 @@ fn percentile(sorted: &[Duration], part: usize) -> Duration {
     sorted[(sorted.len() * part / 1_000).min(sorted.len() - 1)]
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes a minute and a release build: tests/bench/engine.sh"]
-async fn a_thousand_forkchoices_a_second_leave_memory_as_it_is_and_the_last_one_wins() {
+/// They leave memory as it is, and the last one wins.
+pub(crate) async fn a_thousand_forkchoices_a_second() {
     let (seconds, per_second): (u64, u64) =
         (option("DURATION_S", 60), option("CALLS_PER_S", 1_000));
     let world = World::new(Profile::Small, 64);
@@ -175,9 +172,8 @@ async fn a_thousand_forkchoices_a_second_leave_memory_as_it_is_and_the_last_one_
     assert!(after.saturating_sub(*before) <= 8 << 20, "memory grows: {resident_bytes:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes a minute and a release build: tests/bench/engine.sh"]
-async fn calls_in_a_sync_at_full_speed_are_answered_in_time() {
+/// They are answered in time.
+pub(crate) async fn calls_in_a_sync_at_full_speed() {
     let (profile, blocks) = (option("PROFILE", Profile::Small), option("BLOCKS", 300_000));
     let world = World::new(profile, blocks);
     let peers = world.peers([(Behaviour::Honest, Duration::ZERO); 8]).await;
