@@ -1,6 +1,7 @@
 //! What the actors report, as Prometheus reads it: worked out when it is asked for, and kept nowhere.
 
 mod finding;
+mod network;
 mod peers;
 mod server;
 mod sheet;
@@ -14,7 +15,7 @@ use moorline_discovery::DiscoveryView;
 use moorline_downloader::Budget;
 use moorline_kit::Port;
 use moorline_messages::{ActorName, Stall};
-use moorline_rlpx::UnfinishedReceipts;
+use moorline_rlpx::{NetworkCounters, UnfinishedReceipts};
 use prometheus_client::{
     collector::Collector, encoding::DescriptorEncoder, encoding::text, registry::Registry,
 };
@@ -41,6 +42,8 @@ pub(crate) struct Metrics {
     pub(crate) watched: watch::Receiver<Observed>,
     pub(crate) budget: Budget,
     pub(crate) unfinished: UnfinishedReceipts,
+    /// Of the devp2p edge.
+    pub(crate) network: NetworkCounters,
     pub(crate) queues: Vec<Queue>,
     pub(crate) discovery: Option<DiscoveryView>,
 }
@@ -92,6 +95,7 @@ impl Collector for Metrics {
         unfinished(&mut sheet, &self.unfinished)?;
         troubles(&mut sheet, &seen)?;
         peers::peers(&mut sheet, &seen.peers)?;
+        network::network(&mut sheet, &self.network)?;
         if let Some(discovery) = &self.discovery {
             finding::discovery(&mut sheet, &discovery.counters())?;
         }

@@ -344,7 +344,8 @@ impl Node {
         let watched = self.watched.all.clone();
         let unfinished = self.network.unfinished_receipts();
         let discovery = self.finding.as_ref().map(Finding::view);
-        let metrics = Metrics { watched, budget, unfinished, queues, discovery };
+        let network = self.network.counters();
+        let metrics = Metrics { watched, budget, unfinished, network, queues, discovery };
         self.metrics = Some(metrics.serve(addr).await?);
         Ok(())
     }

@@ -13,7 +13,7 @@ use moorline_messages::{
     BlockNumHash, Direction, PeerCounts, PeerId, PeerOrigin, PeerPace, PeerSummary, ProgressReport,
     StoreQuery, TreeReport, TreeTarget,
 };
-use moorline_rlpx::UnfinishedReceipts;
+use moorline_rlpx::{NetworkCounters, UnfinishedReceipts};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -46,7 +46,8 @@ impl Rig {
         let queues = vec![Queue::of(&port)];
         let (budget, unfinished) = (Budget::default(), UnfinishedReceipts::default());
         let discovery = Some(discovery().await.view());
-        let metrics = Metrics { watched, budget, unfinished, queues, discovery };
+        let network = NetworkCounters::default();
+        let metrics = Metrics { watched, budget, unfinished, network, queues, discovery };
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let handle = metrics.serve_patiently(addr, patience).await.unwrap();
         Self { handle, seen, port, _inbox: inbox }
@@ -259,6 +260,11 @@ async fn everything_that_is_reported_is_read_over_http() {
         ("moorline_actor_restarts_total{actor=\"store\"}", 0.0),
         ("moorline_store_failures_total", 3.0),
         ("moorline_peers", 2.0),
+        ("moorline_connections_turned_away_total{reason=\"subnet\"}", 0.0),
+        ("moorline_handshakes_failed_total{direction=\"outbound\",reason=\"silent\"}", 0.0),
+        ("moorline_sessions_opened_total{direction=\"inbound\"}", 0.0),
+        ("moorline_served_items_total{kind=\"receipts\"}", 0.0),
+        ("moorline_served_requests_delayed_total", 0.0),
         ("moorline_peer_delay_seconds{peer=\"0101010101010101\",client=\"Geth/v1\"}", 0.052),
         ("moorline_peer_in_flight{peer=\"0202020202020202\",client=\"reth/v2\"}", 3.0),
         ("moorline_peer_score_seconds{peer=\"0101010101010101\",client=\"Geth/v1\"}", 0.104),
@@ -400,6 +406,7 @@ async fn the_port_is_free_again_once_the_handle_is_gone_and_a_taken_one_is_told(
         watched: rig.seen.subscribe(),
         budget: Budget::default(),
         unfinished: UnfinishedReceipts::default(),
+        network: NetworkCounters::default(),
         queues: Vec::new(),
         discovery: None,
     };
