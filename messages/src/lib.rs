@@ -53,7 +53,7 @@ pub use store::{
     FoundBlock, PayloadBlocks, Span, StoreAnswer, StoreBatch, StoreError, StoreOutcome, StoreQuery,
     StoreRequest, StoreStatus, StoredBlock, StoredState,
 };
-pub use subnet::{Subnet, is_local};
+pub use subnet::{ADDRESS_SESSIONS_MAX, SUBNET_SESSIONS_MAX, Subnet, address_of, is_local};
 pub use trace::{
     Lane, RefusedBecause, TraceBlocks, TraceEvent, TraceId, TraceKey, TracePort, TraceRecord,
     Traced,

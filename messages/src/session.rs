@@ -1,6 +1,6 @@
 //! Between the peer manager and the devp2p edge.
 
-use std::{borrow::Cow, fmt, net::SocketAddr, str::FromStr};
+use std::{borrow::Cow, collections::BTreeSet, fmt, net::SocketAddr, str::FromStr};
 
 use alloy_primitives::{B256, B512, BlockNumber, hex};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -231,6 +231,12 @@ pub enum SessionCommand {
         /// peers are told.
         tip: BlockNumHash,
     },
+    /// Let these peers in whatever the bounds on sessions, addresses and subnets, and count them towards
+    /// none. Replaces whom an earlier command named.
+    Favour {
+        /// At most 2,048.
+        peers: BTreeSet<PeerId>,
+    },
     /// Say `Opened` again for every open session, whatever was said before. How a peer manager that
     /// lost its memory learns whom it knows.
     Introduce,
@@ -289,6 +295,7 @@ impl Weigh for SessionCommand {
                 items: FetchItems::Bodies { blocks } | FetchItems::Receipts { blocks },
                 ..
             } => blocks.len().saturating_mul(40),
+            Self::Favour { peers } => peers.len().saturating_mul(size_of::<PeerId>()),
             _ => 0,
         }
     }

@@ -1,6 +1,6 @@
 //! Which addresses are one neighbourhood, and which are the operator's own.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// Addresses that are counted together, since whoever has one of them has the others cheaply: a /24
 /// of IPv4, a /48 of IPv6.
@@ -25,6 +25,23 @@ impl Subnet {
                 Self::V6([a, b, c])
             }
         }
+    }
+}
+
+/// Most sessions with one address, see [`address_of`], that is not local.
+pub const ADDRESS_SESSIONS_MAX: usize = 2;
+/// Most sessions with one [`Subnet`] that is not local: who has one address there has the others
+/// cheaply, and no single hand should hold our view of the chain.
+pub const SUBNET_SESSIONS_MAX: usize = 4;
+
+/// What counts as one address: an IPv4 address, or a /64 of IPv6, which costs as much.
+pub fn address_of(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, ..] = ip.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        ip @ IpAddr::V4(_) => ip,
     }
 }
 

@@ -291,6 +291,7 @@ impl Traced for SessionCommand {
             }
             Self::Disconnect { .. } => "SessionCommand::Disconnect",
             Self::AnnounceRange { .. } => "SessionCommand::AnnounceRange",
+            Self::Favour { .. } => "SessionCommand::Favour",
             Self::Introduce => "SessionCommand::Introduce",
         }
     }
@@ -303,7 +304,7 @@ impl Traced for SessionCommand {
             }
             Self::Disconnect { session, .. } => TraceKey::default().session(*session),
             Self::AnnounceRange { tip, .. } => TraceKey::blocks(TraceBlocks::One(*tip)),
-            Self::Introduce => TraceKey::default(),
+            Self::Favour { .. } | Self::Introduce => TraceKey::default(),
         }
     }
 }

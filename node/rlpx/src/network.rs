@@ -434,6 +434,7 @@ async fn obey(
             Some(SessionCommand::AnnounceRange { range, tip }) => {
                 announce.send_replace((range, tip.hash));
             }
+            Some(SessionCommand::Favour { .. }) => {}
             Some(SessionCommand::Introduce) => shared.registry.introduce_all(),
         }
     }
