@@ -101,7 +101,8 @@ pub enum PeerCommand {
         /// Whom.
         node: NodeRecord,
     },
-    /// Do not dial this node any more, and end the session with it.
+    /// Do not dial this node for ever any more, and end the session with it. It may still be found, or
+    /// come.
     Remove {
         /// Whom.
         peer: PeerId,

@@ -47,9 +47,6 @@ const SESSION_EVENTS_MAX: usize = 64;
 /// Of the connections that are not with named peers, how many in a hundred the peers may open.
 const INBOUND_PERCENT: usize = 60;
 
-/// Sessions that are kept for peers that the operator names while the node runs.
-const NAMED_LATER_MAX: usize = 16;
-
 /// How long actors may take to finish what they promised.
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
 
@@ -190,7 +187,8 @@ impl Node {
             sync_trigger: config.sync_trigger,
             floor: config.floor,
         };
-        let inbound_max = inbound_share(config.peers_max);
+        // where nobody can come, all slots are for whom we choose
+        let inbound_max = config.listen.map_or(0, |_| inbound_share(config.peers_max));
         let peers = PeerManagerConfig {
             static_peers: config.peers.clone(),
             trusted_peers: config.trusted.iter().map(|node| node.id).collect(),
@@ -198,9 +196,6 @@ impl Node {
             inbound_max,
             book: config.book,
         };
-        // peers that the operator names count towards neither bound
-        let named = config.peers.len().saturating_add(config.trusted.len());
-        let named = named.saturating_add(NAMED_LATER_MAX);
         let (events_in, events_out) = mpsc::channel(SESSION_EVENTS_MAX);
         let store = Arc::new(ToldStore { disk: config.store, all: reporters.all.clone() });
         let actors = Actors { tree, budget: config.budget, peers, store };
@@ -210,8 +205,8 @@ impl Node {
             spec: &spec,
             node_key: config.node_key,
             listen: config.listen,
-            sessions_max: config.peers_max.saturating_add(named),
-            inbound_max: inbound_max.saturating_add(named),
+            sessions_max: config.peers_max,
+            inbound_max,
         };
         let (network, forks) =
             match edges.network(&wired.store.clone().held_by(Lane::Rlpx), events_in).await {

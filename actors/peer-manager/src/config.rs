@@ -26,25 +26,36 @@ pub struct PeerManagerConfig {
 }
 
 impl PeerManagerConfig {
-    /// What the operator decides now.
-    pub(crate) fn apply(&mut self, command: PeerCommand) {
+    /// Everybody whom the operator names.
+    pub(crate) fn named(&self) -> impl Iterator<Item = PeerId> {
+        let dialled = self.static_peers.iter().map(|node| node.id);
+        dialled.chain(self.trusted_peers.iter().copied())
+    }
+
+    /// What the operator decides now. Says whether there is room for it.
+    pub(crate) fn apply(&mut self, command: PeerCommand) -> bool {
         match command {
             PeerCommand::Add { node } => {
                 self.static_peers.retain(|known| known.id != node.id);
-                if self.static_peers.len() < STATIC_PEERS_MAX {
+                let has_room = self.static_peers.len() < STATIC_PEERS_MAX;
+                if has_room {
                     self.static_peers.push(node);
                 }
+                return has_room;
             }
             PeerCommand::Remove { peer } => self.static_peers.retain(|known| known.id != peer),
             PeerCommand::Trust { peer } => {
-                if self.trusted_peers.len() < TRUSTED_PEERS_MAX {
+                let has_room = self.trusted_peers.len() < TRUSTED_PEERS_MAX;
+                if has_room {
                     self.trusted_peers.insert(peer);
                 }
+                return has_room;
             }
             PeerCommand::Distrust { peer } => {
                 self.trusted_peers.remove(&peer);
             }
         }
+        true
     }
 }
 

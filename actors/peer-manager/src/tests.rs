@@ -17,7 +17,7 @@ mod restart;
 mod turns;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::SocketAddr,
     ops::RangeInclusive,
     sync::Arc,
@@ -124,6 +124,8 @@ struct Rig {
     notes: Vec<Note>,
     reports: Vec<(Instant, PeersReport)>,
     books: Vec<(Instant, PeerBookReport)>,
+    /// Whom the edge was told to let in.
+    favoured: BTreeSet<PeerId>,
     trace: Vec<Effect>,
     peers: BTreeMap<SessionId, PeerId>,
     next_request: RequestId,
@@ -148,6 +150,7 @@ impl Rig {
             notes: Vec::new(),
             reports: Vec::new(),
             books: Vec::new(),
+            favoured: BTreeSet::new(),
             trace: Vec::new(),
             peers: BTreeMap::new(),
             next_request: RequestId(1),
@@ -173,6 +176,7 @@ impl Rig {
                 Effect::Note(note) => self.notes.push(note),
                 Effect::Peers(report) => self.reports.push((self.now, report)),
                 Effect::Book(book) => self.books.push((self.now, book)),
+                Effect::Command(SessionCommand::Favour { peers }) => self.favoured = peers,
                 Effect::Outcome(_) | Effect::Command(_) => self.seen.push_back(effect),
             }
         }

@@ -29,6 +29,7 @@ use crate::{
     admission::Origin,
     connection,
     eth::{self, Status},
+    frame::FrameError,
     listener::Listener,
     local::{self, LocalChain},
     node_id,
@@ -368,7 +369,7 @@ impl Shared {
             Err(error) => {
                 debug!(%node, %error, "dial failed");
                 self.counters.count_failed(Direction::Outbound, &error);
-                let reason = CloseReason::from(error);
+                let reason = reason_of_dial(error);
                 self.tell(SessionEvent::DialFailed { node, reason }).await;
             }
         }
@@ -398,6 +399,18 @@ pub(crate) async fn by<T>(
     work: impl Future<Output = Result<T, ConnectionError>>,
 ) -> Result<T, ConnectionError> {
     timeout_at(deadline, work).await.map_err(|_| ConnectionError::Silent("the meeting"))?
+}
+
+/// Why a dial came to nothing. Whoever did not prove to be the node that was dialled may be anybody, whom
+/// a record of somebody else's only named: it is not for the node to answer for.
+fn reason_of_dial(error: ConnectionError) -> CloseReason {
+    match error {
+        ConnectionError::Handshake(_) | ConnectionError::Frame(FrameError::Mac) => {
+            let why = "whoever answers there does not prove to be the node that was dialled";
+            CloseReason::Network(why.to_owned())
+        }
+        error => CloseReason::from(error),
+    }
 }
 
 /// Carries out commands until nobody can send any, or the network stops.
@@ -434,7 +447,7 @@ async fn obey(
             Some(SessionCommand::AnnounceRange { range, tip }) => {
                 announce.send_replace((range, tip.hash));
             }
-            Some(SessionCommand::Favour { .. }) => {}
+            Some(SessionCommand::Favour { peers }) => shared.registry.favour(peers),
             Some(SessionCommand::Introduce) => shared.registry.introduce_all(),
         }
     }

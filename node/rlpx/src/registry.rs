@@ -32,9 +32,19 @@ pub(crate) struct Registry {
 #[derive(Debug, Default)]
 struct Entries {
     dialling: BTreeSet<PeerId>,
+    /// Let in beyond all bounds, and counted towards none.
+    favoured: BTreeSet<PeerId>,
     /// With where they came from, where they came by themselves.
     peers: BTreeMap<PeerId, Option<Origin>>,
     sessions: BTreeMap<SessionId, SessionLink>,
+}
+
+impl Entries {
+    /// Those who count: where they came from, where they came by themselves.
+    fn strangers(&self) -> impl Iterator<Item = Option<&Origin>> {
+        let strangers = self.peers.iter().filter(|(peer, _)| !self.favoured.contains(*peer));
+        strangers.map(|(_, origin)| origin.as_ref())
+    }
 }
 
 impl Registry {
@@ -53,7 +63,9 @@ impl Registry {
         if entries.peers.contains_key(&peer) || entries.dialling.contains(&peer) {
             return Err(DisconnectReason::AlreadyConnected);
         }
-        if entries.dialling.len() >= MAX_PENDING_DIALS || entries.peers.len() >= self.max_sessions {
+        let is_full =
+            !entries.favoured.contains(&peer) && entries.strangers().count() >= self.max_sessions;
+        if entries.dialling.len() >= MAX_PENDING_DIALS || is_full {
             return Err(DisconnectReason::TooManyPeers);
         }
         entries.dialling.insert(peer);
@@ -70,16 +82,23 @@ impl Registry {
         if entries.peers.contains_key(&peer) {
             return Err(DisconnectReason::AlreadyConnected);
         }
-        let inbound = || entries.peers.values().flatten();
-        let fits = entries.peers.len() < self.max_sessions
-            && origin.is_none_or(|origin| {
-                inbound().count() < self.max_inbound && origin.fits(inbound())
-            });
-        if !fits {
+        let inbound = || entries.strangers().flatten();
+        let fits = || {
+            entries.strangers().count() < self.max_sessions
+                && origin.is_none_or(|origin| {
+                    inbound().count() < self.max_inbound && origin.fits(inbound())
+                })
+        };
+        if !entries.favoured.contains(&peer) && !fits() {
             return Err(DisconnectReason::TooManyPeers);
         }
         entries.peers.insert(peer, origin);
         Ok(Slot { registry: Arc::clone(self), peer, session: None })
+    }
+
+    /// Lets these in beyond all bounds from now on, and nobody else.
+    pub(crate) fn favour(&self, peers: BTreeSet<PeerId>) {
+        self.entries().favoured = peers;
     }
 
     /// Has every session say `Opened` again.
@@ -160,6 +179,19 @@ mod tests {
         assert_eq!(refused(1, None), DisconnectReason::AlreadyConnected);
         drop(inbound);
         registry.claim(peer(3), from(HERE)).unwrap();
+    }
+
+    #[test]
+    fn whom_the_operator_named_is_let_in_and_takes_nobodys_slot() {
+        let registry = Arc::new(Registry::new(1, 1));
+        let _stranger = registry.claim(peer(1), from(HERE)).unwrap();
+        assert!(registry.claim(peer(2), from(HERE)).is_err());
+        assert!(registry.begin_dial(peer(2)).is_err());
+        registry.favour(BTreeSet::from([peer(1), peer(2)]));
+        registry.begin_dial(peer(2)).unwrap();
+        let _named = registry.claim(peer(2), from(HERE)).unwrap();
+        let _another = registry.claim(peer(3), from(HERE)).unwrap();
+        assert!(registry.claim(peer(4), from(HERE)).is_err());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use moorline_messages::{PeerBan, PeerId, is_local};
+use moorline_messages::{PeerBan, PeerId, address_of, is_local};
 
 use super::after;
 
@@ -18,7 +18,8 @@ const BAN_TIME_MAX: Duration = Duration::from_secs(24 * 3_600);
 pub(crate) const STATIC_BAN_TIME: Duration = Duration::from_secs(15);
 /// A ban that has been over for this long counts no more.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3_600);
-/// Bans that are remembered; past it the one that ends first is forgotten.
+/// Bans that are remembered; past it the one that ends first is forgotten, of those without an address as
+/// long as there are any.
 const BANS_MAX: usize = 1_024;
 
 #[derive(Clone, Copy, Debug)]
@@ -35,14 +36,24 @@ pub(crate) struct Bans {
 }
 
 impl Bans {
-    /// Those of an earlier peer manager.
-    pub(crate) fn remembered(now: Instant, bans: &[PeerBan]) -> Self {
+    /// Those of an earlier peer manager, but for peers that the operator names now.
+    pub(crate) fn remembered(
+        now: Instant,
+        bans: &[PeerBan],
+        is_named: impl Fn(PeerId) -> bool,
+    ) -> Self {
         let ban = |it: &PeerBan| {
             let left = Duration::from_millis(it.left_ms).min(BAN_TIME_MAX);
-            let ip = it.ip.filter(|ip| !is_local(*ip));
+            let ip = it.ip.map(address_of).filter(|ip| !is_local(*ip));
             (it.peer, Ban { ip, until: after(now, left), times: it.times })
         };
-        Self { bans: bans.iter().take(BANS_MAX).map(ban).collect() }
+        let strangers = bans.iter().filter(|it| !is_named(it.peer));
+        Self { bans: strangers.take(BANS_MAX).map(ban).collect() }
+    }
+
+    /// The operator wants this peer.
+    pub(crate) fn lift(&mut self, peer: PeerId) {
+        self.bans.remove(&peer);
     }
 
     /// Bans a peer, and the address that it came from unless it is a local one. Returns for how long.
@@ -50,7 +61,7 @@ impl Bans {
         let times = self.bans.get(&peer).map_or(0, |ban| ban.times).saturating_add(1);
         let factor = 2_u32.saturating_pow(times.saturating_sub(1));
         let time = BAN_TIME.saturating_mul(factor).min(BAN_TIME_MAX);
-        let ip = ip.map(|ip| ip.to_canonical()).filter(|ip| !is_local(*ip));
+        let ip = ip.map(address_of).filter(|ip| !is_local(*ip));
         self.insert(now, peer, Ban { ip, until: after(now, time), times });
         time
     }
@@ -63,8 +74,10 @@ impl Bans {
 
     fn insert(&mut self, now: Instant, peer: PeerId, ban: Ban) {
         self.bans.retain(|_, ban| after(ban.until, FORGOTTEN_AFTER) > now);
+        let order = |id: &PeerId, ban: &Ban| (ban.ip.is_some(), ban.until, *id);
         if self.bans.len() >= BANS_MAX
-            && let Some(first) = self.bans.iter().min_by_key(|(id, ban)| (ban.until, **id))
+            && !self.bans.contains_key(&peer)
+            && let Some(first) = self.bans.iter().min_by_key(|(id, ban)| order(id, ban))
         {
             let first = *first.0;
             self.bans.remove(&first);
@@ -76,7 +89,7 @@ impl Bans {
         self.bans.get(&peer).is_some_and(|ban| ban.until > now)
     }
 
-    /// The addresses that are banned now.
+    /// What counts as an address, of all that are banned now.
     pub(crate) fn addresses(&self, now: Instant) -> BTreeSet<IpAddr> {
         self.bans.values().filter(|ban| ban.until > now).filter_map(|ban| ban.ip).collect()
     }

@@ -30,8 +30,6 @@ use dial::Dials;
 pub(crate) use early::CANCELLED_EARLY_MAX;
 use early::CancelledEarly;
 use flight::{Ended, Flights, Hedge};
-#[cfg(test)]
-pub(crate) use neighbours::SUBNET_SESSIONS_MAX;
 pub(crate) use note::Note;
 use peers::Peers;
 #[cfg(test)]
@@ -172,11 +170,28 @@ impl PeerManagerCore {
     fn start(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let wait = if self.incarnation == 0 { Duration::ZERO } else { INTRODUCTION_WAIT };
         self.dials = Dials::new(&self.config.static_peers, after(now, wait));
-        self.bans = Bans::remembered(now, &self.config.book.bans);
+        self.bans = Bans::remembered(now, &self.config.book.bans, |peer| {
+            self.config.named().any(|named| named == peer)
+        });
+        self.pool.begin_anew(after(now, wait));
         for node in self.config.book.good.iter().take(CANDIDATES_MAX) {
             self.pool.found(*node, PeerOrigin::Remembered, after(now, wait));
         }
         effects.push(Effect::Command(SessionCommand::Introduce));
+        if self.config.named().next().is_some() {
+            self.favour(effects);
+        }
+    }
+
+    /// What another peer manager goes on with: whom it knows.
+    pub(crate) fn hand_over(&mut self, now: Instant) -> (PeerBookReport, Pool) {
+        (self.book(now), std::mem::take(&mut self.pool))
+    }
+
+    /// Goes on with whom another one knew.
+    pub(crate) fn knowing(mut self, pool: Pool) -> Self {
+        self.pool = pool;
+        self
     }
 
     fn enqueue(&mut self, now: Instant, request: FetchRequest, effects: &mut Vec<Effect>) {
@@ -211,10 +226,8 @@ impl PeerManagerCore {
         }
         if report.conduct.blame() == Blame::Peer {
             let why = format!("{:?} in the answer to request {}", report.conduct, report.request);
-            let session = self.peers.session_of(report.peer);
-            let ip = session.and_then(|session| self.peers.ip_of(session));
-            self.ban(now, report.peer, ip, why, effects);
-            if let Some(session) = session {
+            self.ban(now, report.peer, why, effects);
+            if let Some(session) = self.peers.session_of(report.peer) {
                 self.disconnect(now, session, DisconnectReason::ProtocolBreach, effects);
             }
         }

@@ -2,13 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use moorline_messages::{Subnet, is_local};
-
-/// Most sessions with one address that is not local.
-pub(crate) const ADDRESS_SESSIONS_MAX: usize = 2;
-/// Most sessions with one /24 of IPv4 or /48 of IPv6 that is not local: who has one address there
-/// has the others cheaply, and no single hand should hold our view of the chain.
-pub(crate) const SUBNET_SESSIONS_MAX: usize = 4;
+use moorline_messages::{ADDRESS_SESSIONS_MAX, SUBNET_SESSIONS_MAX, Subnet, address_of, is_local};
 
 /// Sessions, and dials under way, by neighbourhood.
 #[derive(Debug, Default)]
@@ -22,7 +16,7 @@ impl Neighbours {
     pub(crate) fn of(ips: impl Iterator<Item = IpAddr>) -> Self {
         let mut neighbours = Self::default();
         for ip in ips {
-            let of_address = neighbours.addresses.entry(ip.to_canonical()).or_default();
+            let of_address = neighbours.addresses.entry(address_of(ip)).or_default();
             *of_address = of_address.saturating_add(1);
             let of_subnet = neighbours.subnets.entry(Subnet::of(ip)).or_default();
             *of_subnet = of_subnet.saturating_add(1);
@@ -32,7 +26,7 @@ impl Neighbours {
 
     /// Whether one more there is within the bounds.
     pub(crate) fn have_room(&self, ip: IpAddr) -> bool {
-        let at_address = self.addresses.get(&ip.to_canonical()).copied().unwrap_or(0);
+        let at_address = self.addresses.get(&address_of(ip)).copied().unwrap_or(0);
         let in_subnet = self.subnets.get(&Subnet::of(ip)).copied().unwrap_or(0);
         is_local(ip) || (at_address < ADDRESS_SESSIONS_MAX && in_subnet < SUBNET_SESSIONS_MAX)
     }

@@ -2,7 +2,9 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use moorline_messages::{CloseReason, Direction, DisconnectReason, NodeRecord, PeerId};
+use moorline_messages::{
+    CloseReason, Direction, DisconnectReason, NodeRecord, PeerCommand, PeerId,
+};
 
 /// Something that an operator may want to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub(crate) enum Note {
     Lost { peer: PeerId, reason: CloseReason },
     /// A peer did what no honest peer does.
     Banned { peer: PeerId, why: String, time: Duration },
+    /// The operator named more peers than are kept.
+    TooManyNamed { command: PeerCommand },
     /// A peer that the operator named cannot be used; `first` of its streak.
     Unreachable { node: NodeRecord, reason: CloseReason, first: bool },
 }
@@ -32,6 +36,9 @@ impl Note {
             Self::Lost { peer, reason } => tracing::debug!(%peer, %reason, "peer lost"),
             Self::Banned { peer, why, time } => {
                 tracing::info!(%peer, why, ban_s = time.as_secs(), "peer banned");
+            }
+            Self::TooManyNamed { command } => {
+                tracing::warn!(?command, "not taken: too many peers are named; remove one first");
             }
             Self::Unreachable { node, reason, first: true } => {
                 tracing::warn!(

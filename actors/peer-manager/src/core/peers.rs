@@ -47,6 +47,8 @@ pub(crate) struct Record {
     served_bytes: u64,
     flow: Flow,
     seen: Instant,
+    /// From where its last session was.
+    ip: Option<IpAddr>,
 }
 
 /// A request that nobody waits for any more, but that the peer still works on.
@@ -77,8 +79,10 @@ pub(crate) struct Peer {
     /// When the time is over that it was given for the newest of what it owes.
     patience_ends: Option<Instant>,
     answered_at: Option<Instant>,
-    /// Requests it got in this session.
+    /// Requests it got since it was of use.
     asked: u64,
+    /// When it was last of use, its coming included.
+    useful_at: Instant,
     /// Items it sent in this session.
     gave: u64,
 }
@@ -151,9 +155,9 @@ impl Peers {
         self.by_id.get(&peer).copied()
     }
 
-    /// Where a session is from.
-    pub(crate) fn ip_of(&self, session: SessionId) -> Option<IpAddr> {
-        self.sessions.get(&session).map(|peer| peer.info.addr.ip())
+    /// From where a peer had its last session.
+    pub(crate) fn last_ip(&self, peer: PeerId) -> Option<IpAddr> {
+        self.records.get(&peer).and_then(|record| record.ip)
     }
 
     /// Everybody who is connected.
@@ -176,7 +180,7 @@ impl Peers {
             return;
         }
         self.by_id.insert(info.id, session);
-        self.record(now, info.id);
+        self.record(now, info.id).ip = Some(info.addr.ip());
         let peer = Peer {
             info,
             since: now,
@@ -190,6 +194,7 @@ impl Peers {
             patience_ends: None,
             answered_at: None,
             asked: 0,
+            useful_at: now,
             gave: 0,
         };
         self.sessions.insert(session, peer);
@@ -211,7 +216,9 @@ impl Peers {
     fn record(&mut self, now: Instant, peer: PeerId) -> &mut Record {
         if self.records.len() >= RECORDS_MAX && !self.records.contains_key(&peer) {
             let gone = self.records.iter().filter(|(id, _)| !self.by_id.contains_key(id));
-            let oldest = gone.min_by_key(|(id, record)| (record.seen, **id)).map(|(id, _)| *id);
+            // a flood of strangers must not wash out who served
+            let worth = |record: &Record| record.served_items() > 0;
+            let oldest = gone.min_by_key(|(id, it)| (worth(it), it.seen, **id)).map(|(id, _)| *id);
             oldest.and_then(|id| self.records.remove(&id));
         }
         self.records.entry(peer).or_insert_with(|| Record {
@@ -221,6 +228,7 @@ impl Peers {
             served_bytes: 0,
             flow: Flow::default(),
             seen: now,
+            ip: None,
         })
     }
 
@@ -374,6 +382,12 @@ impl Peers {
         }
         if self.judged.len() > JUDGED_MAX {
             self.judged.pop_first();
+        }
+        if report.conduct == Conduct::Served
+            && let Some(peer) =
+                self.by_id.get(&report.peer).and_then(|it| self.sessions.get_mut(it))
+        {
+            (peer.asked, peer.useful_at) = (0, now);
         }
         let Some(record) = self.records.get_mut(&report.peer) else { return true };
         match report.conduct {

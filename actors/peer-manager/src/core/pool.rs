@@ -7,12 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use moorline_messages::{NodeRecord, PeerId, PeerOrigin};
+use moorline_messages::{NodeRecord, PeerId, PeerOrigin, Subnet};
 
 use super::after;
 
-/// Most nodes that are remembered; past it the one that failed most goes, and of these the oldest.
+/// Most nodes that are remembered; past it the one that was dead most often goes, and of these the oldest.
 pub(crate) const CANDIDATES_MAX: usize = 2_048;
+/// Most of them in one /24 or /48, loopback excepted: names cost nothing, addresses do.
+pub(crate) const SUBNET_CANDIDATES_MAX: usize = 32;
 /// Most dials to them under way at once.
 pub(crate) const FOUND_DIALS_MAX: usize = 16;
 /// Shortest time between two dials to any of them.
@@ -22,8 +24,8 @@ const DIAL_EVERY: Duration = Duration::from_millis(100);
 pub(crate) const REDIAL_FIRST: Duration = Duration::from_secs(35);
 /// Longest wait.
 pub(crate) const REDIAL_MAX: Duration = Duration::from_secs(3_600);
-/// A node that failed this often in a row is forgotten; if it is alive it will be found again.
-const FAILURES_MAX: u32 = 6;
+/// A node that was dead this often in a row is forgotten; if it is alive it will be found again.
+const DEATHS_MAX: u32 = 6;
 /// A session that lasted this long shows that the node is fine.
 const SESSION_LASTED: Duration = Duration::from_secs(60);
 /// A dial that is not answered in this time is taken for failed, should the answer be lost.
@@ -41,15 +43,22 @@ struct Candidate {
     node: NodeRecord,
     origin: PeerOrigin,
     state: State,
+    /// Dials and short sessions in a row that came to nothing.
     failures: u32,
+    /// Those of them in which nobody was there, or nobody of ours.
+    deaths: u32,
     /// The count of all that were found.
     arrival: u64,
 }
 
 impl Candidate {
-    /// What was remembered comes first, then what failed least, then what waits longest.
-    fn place(&self) -> (bool, u32, u64) {
-        (self.origin != PeerOrigin::Remembered, self.failures, self.arrival)
+    fn is_new(&self) -> bool {
+        self.failures == 0
+    }
+
+    /// Among those who are ready: what was remembered comes first, then what waits longest.
+    fn place(&self, ready_at: Instant) -> (bool, Instant, u64) {
+        (self.origin != PeerOrigin::Remembered, ready_at, self.arrival)
     }
 }
 
@@ -58,6 +67,9 @@ impl Candidate {
 pub(crate) struct Pool {
     nodes: BTreeMap<PeerId, Candidate>,
     arrivals: u64,
+    /// Whether the newest dial was to one who had never been dialled: the next is to another, so that
+    /// a flood of names does not keep us from those who were full a while ago.
+    was_new: bool,
     /// When the newest dial was ordered.
     dialled_at: Option<Instant>,
     /// When to look again whether somebody is to be dialled; `None` where nobody is.
@@ -77,22 +89,40 @@ impl Pool {
             }
             return;
         }
-        if self.nodes.len() >= CANDIDATES_MAX && !self.forget_one() {
+        let is_crowded = self.is_crowded(node.addr.ip());
+        if is_crowded || (self.nodes.len() >= CANDIDATES_MAX && !self.forget_one()) {
             return;
         }
         self.arrivals = self.arrivals.saturating_add(1);
-        let state = State::Waiting { until: first_at };
-        let candidate = Candidate { node, origin, state, failures: 0, arrival: self.arrivals };
+        let (state, arrival) = (State::Waiting { until: first_at }, self.arrivals);
+        let candidate = Candidate { node, origin, state, failures: 0, deaths: 0, arrival };
         self.nodes.insert(node.id, candidate);
     }
 
-    /// Makes room, if anybody failed: a flood of names must not wash out what nobody tried yet.
+    fn is_crowded(&self, ip: IpAddr) -> bool {
+        let subnet = Subnet::of(ip);
+        let same = self.nodes.values().filter(|it| Subnet::of(it.node.addr.ip()) == subnet);
+        !ip.to_canonical().is_loopback() && same.count() >= SUBNET_CANDIDATES_MAX
+    }
+
+    /// Makes room, if anybody was dead: a flood of names must not wash out what nobody tried yet, nor
+    /// who was only full.
     fn forget_one(&mut self) -> bool {
         let is_waiting = |it: &&Candidate| matches!(it.state, State::Waiting { .. });
-        let failed = self.nodes.values().filter(|it| it.failures > 0).filter(is_waiting);
-        let worst = failed.max_by_key(|it| (it.failures, Reverse(it.arrival)));
+        let dead = self.nodes.values().filter(|it| it.deaths > 0).filter(is_waiting);
+        let worst = dead.max_by_key(|it| (it.deaths, Reverse(it.arrival)));
         let worst = worst.map(|it| it.node.id);
         worst.and_then(|id| self.nodes.remove(&id)).is_some()
+    }
+
+    /// Another peer manager takes over: whether somebody is connected will be said again.
+    pub(crate) fn begin_anew(&mut self, first_at: Instant) {
+        for candidate in self.nodes.values_mut() {
+            if !matches!(candidate.state, State::Waiting { .. }) {
+                candidate.state = State::Waiting { until: first_at };
+            }
+        }
+        (self.is_stale, self.look_at) = (true, None);
     }
 
     /// The operator wants nothing more of it.
@@ -114,8 +144,8 @@ impl Pool {
     }
 
     /// A session ended, or a dial came to nothing. It is dialled again after its wait, which is
-    /// `at_least` this long, or forgotten.
-    pub(crate) fn lost(&mut self, now: Instant, peer: PeerId, at_least: Duration) {
+    /// `at_least` this long, or forgotten; `is_dead` unless somebody of ours was there.
+    pub(crate) fn lost(&mut self, now: Instant, peer: PeerId, at_least: Duration, is_dead: bool) {
         self.is_stale = true;
         let Some(candidate) = self.nodes.get_mut(&peer) else { return };
         if let State::Connected { since } = candidate.state
@@ -126,8 +156,9 @@ impl Pool {
         let factor = 2_u32.saturating_pow(candidate.failures);
         let wait = REDIAL_FIRST.saturating_mul(factor).min(REDIAL_MAX).max(at_least);
         candidate.failures = candidate.failures.saturating_add(1);
+        candidate.deaths = if is_dead { candidate.deaths.saturating_add(1) } else { 0 };
         candidate.state = State::Waiting { until: after(now, wait) };
-        if candidate.failures >= FAILURES_MAX {
+        if candidate.deaths >= DEATHS_MAX {
             self.nodes.remove(&peer);
         }
     }
@@ -158,8 +189,14 @@ impl Pool {
         let late = |it: &&Candidate| matches!(it.state, State::Dialling { until } if until <= now);
         let late: Vec<PeerId> = self.nodes.values().filter(late).map(|it| it.node.id).collect();
         for peer in late {
-            self.lost(now, peer, Duration::ZERO);
+            self.lost(now, peer, Duration::ZERO, true);
         }
+    }
+
+    /// Whether anybody is ready who may be dialled.
+    pub(crate) fn has_ready(&self, now: Instant, may_dial: impl Fn(&NodeRecord) -> bool) -> bool {
+        let ready = |it: &Candidate| matches!(it.state, State::Waiting { until } if until <= now);
+        self.nodes.values().any(|it| ready(it) && may_dial(&it.node))
     }
 
     /// Whom to dial now, if there is room for one more and somebody may be dialled.
@@ -180,16 +217,20 @@ impl Pool {
         }
         let may_at = self.dialled_at.map_or(now, |at| after(at, DIAL_EVERY));
         let waiting = self.nodes.values().filter_map(|it| match it.state {
-            State::Waiting { until } if may_dial(&it.node) => Some((until.max(may_at), it)),
+            State::Waiting { until } if may_dial(&it.node) => Some((until, it)),
             _ => None,
         });
-        let (ready, later): (Vec<_>, Vec<_>) = waiting.partition(|(at, _)| *at <= now);
-        let next = ready.iter().min_by_key(|(_, it)| it.place()).map(|(_, it)| it.node);
+        let (ready, later): (Vec<_>, Vec<_>) =
+            waiting.partition(|(at, _)| (*at).max(may_at) <= now);
+        let other = !self.was_new;
+        let next = ready.iter().min_by_key(|(at, it)| (it.is_new() != other, it.place(*at)));
+        let next = next.map(|(_, it)| it.node);
         let others = ready.len() > usize::from(next.is_some());
-        let later = later.into_iter().map(|(at, _)| at).min();
+        let later = later.into_iter().map(|(at, _)| at.max(may_at)).min();
         let again = if others { Some(after(now, DIAL_EVERY)) } else { later };
         if let Some(candidate) = next.and_then(|node| self.nodes.get_mut(&node.id)) {
             let until = after(now, DIAL_PATIENCE);
+            self.was_new = candidate.is_new();
             candidate.state = State::Dialling { until };
             self.dialled_at = Some(now);
             self.look_at = self.look_at.map_or(Some(until), |at| Some(at.min(until)));

@@ -1,13 +1,14 @@
 //! Who comes, who goes, and who is dialled.
 
 use std::{
+    collections::BTreeSet,
     net::IpAddr,
     time::{Duration, Instant},
 };
 
 use moorline_messages::{
     CloseReason, Direction, DisconnectReason, FetchError, NodeRecord, PeerCommand, PeerId,
-    PeerInfo, PeerOrigin, SessionCommand, SessionEvent, SessionId,
+    PeerInfo, PeerOrigin, SessionCommand, SessionEvent, SessionId, address_of,
 };
 
 use super::{
@@ -37,8 +38,12 @@ impl PeerManagerCore {
                 self.peers.announce(session, range);
             }
             SessionEvent::Closed { session, peer, reason } => {
-                if let CloseReason::Breach(why) = &reason {
-                    self.ban(now, peer, self.peers.ip_of(session), why.clone(), effects);
+                // who was never welcome has nothing to lose, and should not fill the list of bans
+                let was_welcome = self.peers.session_of(peer) == Some(session);
+                if let CloseReason::Breach(why) = &reason
+                    && was_welcome
+                {
+                    self.ban(now, peer, why.clone(), effects);
                 }
                 self.lose(now, session, reason, effects);
             }
@@ -77,7 +82,9 @@ impl PeerManagerCore {
             if reason != DisconnectReason::AlreadyConnected {
                 self.telling.count(|counts| &mut counts.refused, 1);
                 self.dials.lost(now, peer.id, STATIC_BAN_TIME);
-                self.pool.lost(now, peer.id, Duration::ZERO);
+                if peer.direction == Direction::Outbound {
+                    self.pool.lost(now, peer.id, Duration::ZERO, false);
+                }
             }
             return;
         }
@@ -96,14 +103,14 @@ impl PeerManagerCore {
     }
 
     fn unwelcome(&self, now: Instant, peer: &PeerInfo) -> Option<DisconnectReason> {
-        let ip = peer.addr.ip().to_canonical();
+        let ip = peer.addr.ip();
         if self.peers.session_of(peer.id).is_some() {
             Some(DisconnectReason::AlreadyConnected)
         } else if self.bans.is_banned(now, peer.id) {
             Some(DisconnectReason::UselessPeer)
         } else if self.is_named(peer.id) {
             None
-        } else if self.bans.addresses(now).contains(&ip) {
+        } else if self.bans.addresses(now).contains(&address_of(ip)) {
             Some(DisconnectReason::UselessPeer)
         } else if self.is_full_for(peer.direction) || !Neighbours::of(self.others()).have_room(ip) {
             Some(DisconnectReason::TooManyPeers)
@@ -139,12 +146,13 @@ impl PeerManagerCore {
         let first = self.dials.failed(now, node.id, redial_wait(&reason));
         let found = self.peers.session_of(node.id).is_none();
         if found {
-            self.pool.lost(now, node.id, redial_wait_of_found(&reason));
+            let is_dead = !matches!(reason, CloseReason::Remote(_) | CloseReason::Local(_));
+            self.pool.lost(now, node.id, redial_wait_of_found(&reason), is_dead);
         }
         if let CloseReason::Breach(why) = &reason
             && (first.is_some() || (found && !is_named))
         {
-            self.ban(now, node.id, Some(node.addr.ip()), why.clone(), effects);
+            self.ban(now, node.id, why.clone(), effects);
         }
         // a session with it stands already, or is about to: it can be used after all
         let met = matches!(
@@ -157,11 +165,12 @@ impl PeerManagerCore {
         }
     }
 
+    /// Bans a peer, and the address from which it had its last session: what a record or a dial says of
+    /// addresses proves nothing, and would have others banned.
     pub(crate) fn ban(
         &mut self,
         now: Instant,
         peer: PeerId,
-        ip: Option<IpAddr>,
         why: String,
         effects: &mut Vec<Effect>,
     ) {
@@ -173,7 +182,7 @@ impl PeerManagerCore {
             self.bans.ban_named(now, peer)
         } else {
             self.pool.remove(peer);
-            self.bans.ban(now, peer, ip)
+            self.bans.ban(now, peer, self.peers.last_ip(peer))
         };
         self.telling.count(|counts| &mut counts.bans, 1);
         self.telling.book_changed();
@@ -208,7 +217,7 @@ impl PeerManagerCore {
         let banned = self.bans.is_banned(now, peer);
         let wait = if banned { STATIC_BAN_TIME } else { redial_wait(&reason) };
         self.dials.lost(now, peer, wait);
-        self.pool.lost(now, peer, redial_wait_of_found(&reason));
+        self.pool.lost(now, peer, redial_wait_of_found(&reason), false);
         effects.push(Effect::Note(Note::Lost { peer, reason }));
     }
 
@@ -224,10 +233,13 @@ impl PeerManagerCore {
     /// The operator orders something while the node runs.
     pub(crate) fn obey(&mut self, now: Instant, command: PeerCommand, effects: &mut Vec<Effect>) {
         self.telling.peers_changed();
-        self.config.apply(command);
+        if !self.config.apply(command) {
+            return effects.push(Effect::Note(Note::TooManyNamed { command }));
+        }
         match command {
             PeerCommand::Add { node } => {
                 self.pool.remove(node.id);
+                self.bans.lift(node.id);
                 self.dials.add(node, now, self.peers.session_of(node.id).is_some());
             }
             PeerCommand::Remove { peer } => {
@@ -237,8 +249,19 @@ impl PeerManagerCore {
                     self.disconnect(now, session, DisconnectReason::Requested, effects);
                 }
             }
-            PeerCommand::Trust { .. } | PeerCommand::Distrust { .. } => self.pool.look_again(),
+            PeerCommand::Trust { peer } => {
+                self.bans.lift(peer);
+                self.pool.look_again();
+            }
+            PeerCommand::Distrust { .. } => self.pool.look_again(),
         }
+        self.favour(effects);
+    }
+
+    /// Tells the edge whom the operator named.
+    pub(crate) fn favour(&self, effects: &mut Vec<Effect>) {
+        let peers = self.config.named().collect();
+        effects.push(Effect::Command(SessionCommand::Favour { peers }));
     }
 
     /// Orders the dials that are due: all that the operator wants, and of those that were found as
@@ -259,30 +282,50 @@ impl PeerManagerCore {
     }
 
     fn next_found(&mut self, now: Instant) -> Option<NodeRecord> {
-        let dialling: Vec<IpAddr> = self.pool.dialling().collect();
-        let taken = self.others().count().saturating_add(dialling.len());
-        let has_room = taken < self.config.peers_max && dialling.len() < FOUND_DIALS_MAX;
-        let neighbours = Neighbours::of(self.others().chain(dialling));
-        let banned = self.bans.addresses(now);
-        let Self { pool, peers, bans, .. } = self;
-        let next = pool.due(now, has_room, |node| {
-            let ip = node.addr.ip().to_canonical();
-            peers.session_of(node.id).is_none() && !banned.contains(&ip) && neighbours.have_room(ip)
-        });
+        let has_room = self.has_room();
+        let may_dial = self.may_dial(now);
+        let Self { pool, bans, .. } = self;
+        let next = pool.due(now, has_room, may_dial);
         if has_room && let Some(at) = bans.address_is_free_at(now) {
             pool.look_again_at(at);
         }
         next
     }
 
-    /// Where every slot is taken and somebody else waits to be tried, a peer that was asked and gave
-    /// nothing in all its time here has to go.
+    /// Whether one more that was found may be dialled: slots that peers may open are theirs.
+    fn has_room(&self) -> bool {
+        let dialling = self.pool.dialling().count();
+        let other = |info: &PeerInfo| !self.is_named(info.id);
+        let outbound = |info: &PeerInfo| other(info) && info.direction == Direction::Outbound;
+        let outbound_max = self.config.peers_max.saturating_sub(self.config.inbound_max);
+        dialling < FOUND_DIALS_MAX
+            && self.peers.count(outbound).saturating_add(dialling) < outbound_max
+            && self.peers.count(other).saturating_add(dialling) < self.config.peers_max
+    }
+
+    /// Who of those that were found may be dialled now.
+    fn may_dial(&self, now: Instant) -> impl Fn(&NodeRecord) -> bool + use<> {
+        let neighbours = Neighbours::of(self.others().chain(self.pool.dialling()));
+        let banned = self.bans.addresses(now);
+        let connected: BTreeSet<PeerId> = self.peers.infos().map(|info| info.id).collect();
+        move |node| {
+            let ip = node.addr.ip();
+            !connected.contains(&node.id)
+                && !banned.contains(&address_of(ip))
+                && neighbours.have_room(ip)
+        }
+    }
+
+    /// Where every slot is taken and somebody else could be dialled, a peer that was asked and was of
+    /// no use for a while has to go.
     fn make_room(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let is_early = self.replaced_at.is_some_and(|at| after(at, REPLACE_EVERY) > now);
-        if is_early || self.others().count() < self.config.peers_max || self.pool.waiting() == 0 {
+        if is_early || self.has_room() || !self.pool.has_ready(now, self.may_dial(now)) {
             return;
         }
-        let useless = self.peers.useless(now, |info| !self.is_named(info.id));
+        let useless = self
+            .peers
+            .useless(now, |info| !self.is_named(info.id) && info.direction == Direction::Outbound);
         if let Some(session) = useless {
             self.replaced_at = Some(now);
             self.disconnect(now, session, DisconnectReason::UselessPeer, effects);

@@ -64,6 +64,10 @@ fn fetch(id: u64) -> FetchRequest {
     }
 }
 
+fn favours(peers: &[PeerId]) -> SessionCommand {
+    SessionCommand::Favour { peers: peers.iter().copied().collect() }
+}
+
 fn opened(session: u64, id: PeerId) -> SessionEvent {
     let peer = info(id, Direction::Outbound);
     SessionEvent::Opened { session: SessionId(session), peer }
@@ -82,6 +86,7 @@ fn a_request_travels_to_a_peer_and_back() {
     paused(async {
         let mut stage = stage(vec![node(ANNA)], 100);
         assert_eq!(stage.sessions.expect_message().await, SessionCommand::Introduce);
+        assert_eq!(stage.sessions.expect_message().await, favours(&[ANNA]));
         let dial = SessionCommand::Dial { node: node(ANNA) };
         assert_eq!(stage.sessions.expect_message().await, dial);
         stage.events.tell(opened(1, ANNA)).unwrap();
@@ -186,6 +191,7 @@ fn a_full_port_delays_commands_and_loses_none() {
     paused(async {
         let mut stage = stage(vec![node(ANNA), node(BERT), node(CARL)], 1);
         assert_eq!(stage.sessions.expect_message().await, SessionCommand::Introduce);
+        assert_eq!(stage.sessions.expect_message().await, favours(&[ANNA, BERT, CARL]));
         for id in [ANNA, BERT, CARL] {
             let dial = SessionCommand::Dial { node: node(id) };
             assert_eq!(stage.sessions.expect_message().await, dial);
@@ -222,10 +228,12 @@ fn neither_bans_nor_what_the_operator_ordered_are_lost_by_a_crash() {
         let ended = SessionCommand::Disconnect { session: SessionId(1), reason };
         assert_eq!(stage.sessions.expect_message().await, ended);
         stage.orders.tell(PeerCommand::Add { node: node(BERT) }).unwrap();
+        assert_eq!(stage.sessions.expect_message().await, favours(&[BERT]));
         let dial = SessionCommand::Dial { node: node(BERT) };
         assert_eq!(stage.sessions.expect_message().await, dial);
         stage.crash.tell(Crash).unwrap();
         assert_eq!(stage.sessions.expect_message().await, SessionCommand::Introduce);
+        assert_eq!(stage.sessions.expect_message().await, favours(&[BERT]));
         stage.events.tell(opened(2, ANNA)).unwrap();
         let reason = DisconnectReason::UselessPeer;
         let refused = SessionCommand::Disconnect { session: SessionId(2), reason };

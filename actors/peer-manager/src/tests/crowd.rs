@@ -8,8 +8,9 @@ mod world;
 
 use std::{collections::BTreeSet, num::NonZero, thread};
 
+use moorline_messages::SUBNET_SESSIONS_MAX;
+
 use super::*;
-use crate::core::SUBNET_SESSIONS_MAX;
 use model::{Dice, Habit, Sizes, Speed};
 use wanting::ATTEMPTS_MAX;
 use world::{Account, World};

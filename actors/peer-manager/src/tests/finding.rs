@@ -82,7 +82,7 @@ fn nodes_that_are_found_are_dialled_one_after_another() {
 
 #[test]
 fn nobody_is_dialled_beyond_the_slots_and_one_that_comes_free_is_used() {
-    let mut rig = Rig::room_for(2, 1);
+    let mut rig = Rig::room_for(3, 1);
     for host in 1..=3 {
         rig.finds(far(host, 1));
         rig.passes(100);
@@ -272,9 +272,56 @@ fn a_flood_of_names_does_not_wash_out_what_nobody_tried_yet() {
     let mut rig = Rig::room_for(0, 0);
     for number in 0..3_000_u32 {
         let id = PeerId(B512::from_slice(&[number.to_be_bytes(); 16].concat()));
-        rig.finds(NodeRecord { id, addr: far(1, 1).addr });
+        let [_, _, b, c] = number.to_be_bytes();
+        rig.finds(NodeRecord { id, addr: SocketAddr::from(([9, b, c, 1], 30_303)) });
     }
     assert_eq!(rig.told().candidates, 2_048);
+}
+
+#[test]
+fn names_in_one_neighbourhood_are_no_more_candidates_than_its_share() {
+    let mut rig = Rig::room_for(0, 0);
+    (1..=100).for_each(|host| rig.finds(far(1, host)));
+    rig.finds(far(2, 1));
+    assert_eq!(rig.told().candidates, 33);
+}
+
+#[test]
+fn a_node_that_was_full_gets_its_turn_in_a_flood_of_new_names() {
+    let mut rig = Rig::new();
+    rig.finds(far(1, 1));
+    rig.expect_dialled(far(1, 1));
+    rig.refuses(far(1, 1), CloseReason::Remote(DisconnectReason::TooManyPeers));
+    for subnet in 2..=250 {
+        rig.finds(far(subnet, 1));
+    }
+    rig.passes(36_000);
+    let dialled: Vec<_> = rig.seen.drain(..).collect();
+    let again = Effect::Command(SessionCommand::Dial { node: far(1, 1) });
+    assert!(dialled.contains(&again), "{} dials", dialled.len());
+}
+
+#[test]
+fn a_wrong_answer_of_a_dialled_port_bans_nobodys_address() {
+    let mut rig = Rig::new();
+    rig.finds(far(1, 1));
+    rig.expect_dialled(far(1, 1));
+    rig.refuses(far(1, 1), CloseReason::Breach("garbage".to_owned()));
+    assert_eq!(rig.book().bans[0].ip, None);
+    rig.peer_opens(session_of(NodeRecord { id: BERT, addr: far(1, 1).addr }, Direction::Inbound));
+    rig.expect_silence();
+}
+
+#[test]
+fn whoever_the_operator_names_is_free_of_earlier_bans() {
+    let ban = PeerBan { peer: ANNA, ip: None, left_ms: 600_000, times: 1 };
+    let book = PeerBookReport { good: Vec::new(), bans: vec![ban] };
+    let mut rig = Rig::remembering(book);
+    rig.input(Input::Operator(PeerCommand::Add { node: node(ANNA) }));
+    rig.expect_dial(ANNA);
+    rig.peer_connects(ANNA);
+    rig.expect_silence();
+    assert_eq!(rig.favoured, BTreeSet::from([ANNA]));
 }
 
 #[test]

@@ -10,9 +10,9 @@ use super::{Kind, Peer, Peers, Record, after};
 const SCORED_BODIES: u64 = 32;
 /// How far back the flow of bytes looks.
 const FLOW_TIME: Duration = Duration::from_secs(10);
-/// How long a peer has to give anything before another may take its place.
+/// How long a peer that is asked may be of no use before another may take its place.
 const USELESS_AFTER: Duration = Duration::from_secs(120);
-/// Requests that a peer must have been given before it is called useless.
+/// Requests that it must have been given in that time.
 const USELESS_REQUESTS_MIN: u64 = 4;
 
 /// Bytes a second lately: older ones count less and less.
@@ -42,7 +42,7 @@ impl Record {
         Some(PeerPace { delay_ms, items_per_s, served_items })
     }
 
-    fn served_items(&self) -> u64 {
+    pub(super) fn served_items(&self) -> u64 {
         self.served.iter().fold(0, |sum, items| sum.saturating_add(*items))
     }
 }
@@ -96,17 +96,17 @@ impl Peers {
         all.into_iter().map(|(.., id)| id).collect()
     }
 
-    /// Who of these was asked and gave nothing in all its time here; the one with most faults.
+    /// Who of these was asked and was of no use for a while; the one with most faults.
     pub(crate) fn useless(
         &self,
         now: Instant,
         which: impl Fn(&PeerInfo) -> bool,
     ) -> Option<SessionId> {
-        let gave_nothing = |peer: &Peer| {
-            let had_time = after(peer.since, USELESS_AFTER) <= now;
-            had_time && peer.gave == 0 && peer.asked >= USELESS_REQUESTS_MIN
+        let is_useless = |peer: &Peer| {
+            let had_time = after(peer.useful_at, USELESS_AFTER) <= now;
+            had_time && peer.asked >= USELESS_REQUESTS_MIN
         };
-        let useless = self.sessions.iter().filter(|(_, it)| which(&it.info) && gave_nothing(it));
+        let useless = self.sessions.iter().filter(|(_, it)| which(&it.info) && is_useless(it));
         let faults = |peer: &Peer| self.records.get(&peer.info.id).map_or(0, |it| it.faults);
         useless.max_by_key(|(id, peer)| (faults(peer), **id)).map(|(id, _)| *id)
     }
