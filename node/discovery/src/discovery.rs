@@ -1,9 +1,12 @@
 //! The shell: sockets, clock and tasks around the state machines.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     future, io,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -374,7 +377,7 @@ impl Udp {
         let now = Instant::now();
         self.lookup_at = now.checked_add(self.lookup_every).unwrap_or(now);
         match found {
-            Ok(found) => found.into_iter().for_each(|enr| self.offer(enr)),
+            Ok(found) => found.into_iter().for_each(|enr| self.offer(enr, None)),
             Err(error) => debug!(%error, "a lookup of discv5 ended early"),
         }
     }
@@ -386,8 +389,10 @@ impl Udp {
                 let input = Input::Datagram { from: frame.src_address, bytes: &frame.packet };
                 self.step(input).await;
             }
-            Some(Event::Discovered(enr) | Event::SessionEstablished(enr, _)) => self.offer(enr),
-            Some(Event::SocketUpdated(_)) => {
+            Some(Event::Discovered(enr)) => self.offer(enr, None),
+            Some(Event::SessionEstablished(enr, from)) => self.offer(enr, Some(from.ip())),
+            Some(Event::SocketUpdated(seen_at)) => {
+                self.gate().seen_from_outside_at(seen_at.ip());
                 if let Some(v5) = &self.v5 {
                     self.record.adopt(v5.local_enr());
                     self.record_changed().await;
@@ -402,15 +407,18 @@ impl Udp {
         }
     }
 
-    fn offer(&self, enr: Enr) {
+    fn offer(&self, enr: Enr, seen_at: Option<IpAddr>) {
         if let Some(record) = SignedRecord::new(enr) {
-            self.offer_record(&record, None, Via::Discv5);
+            self.offer_record(&record, seen_at, Via::Discv5);
         }
     }
 
     fn offer_record(&self, record: &SignedRecord, seen_at: Option<IpAddr>, via: Via) {
-        let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
-        gate.offer(record, seen_at, via, Instant::now().into_std());
+        self.gate().offer(record, seen_at, via, Instant::now().into_std());
+    }
+
+    fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn fork_changed(&mut self, fork_id: ForkId) {

@@ -7,14 +7,14 @@ use std::{
 };
 
 use alloy_eip2124::ForkFilter;
-use moorline_messages::{NodeRecord, PeerId, Subnet, is_local};
+use moorline_messages::{NodeRecord, PeerId, Subnet};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
     Bounds,
     counters::{SharedCounters, bump},
     limits::Allowance,
-    net::{is_loopback, is_usable, may_relay},
+    net::{is_inside, is_loopback, is_usable, may_relay},
     record::SignedRecord,
 };
 
@@ -50,7 +50,7 @@ pub enum Refusal {
     NoForkId,
     /// It is on another chain, or on a fork that does not go with ours (EIP-2124).
     OtherFork,
-    /// Its record names no address for TCP, or one that cannot be dialled.
+    /// Its record names no address for TCP, or one that cannot or may not be dialled.
     NoAddress,
     /// It was handed on lately.
     Repeated,
@@ -121,6 +121,14 @@ impl Gate {
         }
     }
 
+    /// Takes over the address that others see us at. They may shut us out of local networks, and let
+    /// us into none: what is inside is not theirs to say.
+    pub(crate) fn seen_from_outside_at(&mut self, ip: IpAddr) {
+        if !is_inside(ip) {
+            self.own_ip = Some(ip);
+        }
+    }
+
     /// Whether somebody could take another node now.
     pub(crate) fn has_room(&self) -> bool {
         self.out.capacity() > 0
@@ -145,7 +153,9 @@ impl Gate {
         if self.told.contains_key(&record.id()) {
             return Err(Refusal::Repeated);
         }
-        if !is_local(addr.ip()) && self.neighbours(addr.ip()) >= SUBNET_CANDIDATES_MAX {
+        if !self.shares_our_loopback(addr.ip())
+            && self.neighbours(addr.ip()) >= SUBNET_CANDIDATES_MAX
+        {
             return Err(Refusal::Crowded);
         }
         if !self.allowance.take(now) {
@@ -161,13 +171,19 @@ impl Gate {
     fn address_of(&self, record: &SignedRecord, seen_at: Option<IpAddr>) -> Option<SocketAddr> {
         let addr = match seen_at {
             Some(ip) => SocketAddr::new(ip, record.tcp_port(ip)?),
-            None => record.tcp_addr().filter(|addr| self.may_be_named(addr.ip()))?,
+            None => record.tcp_addr()?,
         };
-        is_usable(addr).then_some(addr)
+        let may_be_dialled = match self.own_ip {
+            Some(own) => may_relay(own, addr.ip()),
+            // who answered from inside is inside; a record alone may say anything
+            None => seen_at.is_some() || !is_inside(addr.ip()),
+        };
+        (may_be_dialled && is_usable(addr)).then_some(addr)
     }
 
-    fn may_be_named(&self, ip: IpAddr) -> bool {
-        self.own_ip.map_or(!is_loopback(ip), |own| may_relay(own, ip))
+    /// Nodes of a test network all share one address.
+    fn shares_our_loopback(&self, ip: IpAddr) -> bool {
+        is_loopback(ip) && self.own_ip.is_some_and(is_loopback)
     }
 
     fn neighbours(&self, ip: IpAddr) -> usize {

@@ -15,6 +15,9 @@ use crate::{
     record::{LocalRecord, SignedRecord},
 };
 
+/// Addresses that no stranger may point at.
+const INSIDE: [&str; 5] = ["10.0.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "127.0.0.1"];
+
 /// A gate of a node on mainnet after Prague.
 struct Rig {
     gate: Gate,
@@ -124,6 +127,21 @@ fn a_neighbourhood_has_its_share() {
 }
 
 #[test]
+fn local_networks_are_neighbourhoods_and_only_a_test_network_is_none() {
+    let handed_on = |own_ip, ip: &str| {
+        let mut rig = Rig::at(own_ip, Bounds { candidates_per_second: 1_000, ..Bounds::default() });
+        for number in 1..=30 {
+            let record = record(number, ip, our_fork());
+            rig.gate.offer(&record, Some(ip.parse().unwrap()), Via::Discv4, rig.now);
+        }
+        rig.handed_on().len()
+    };
+    assert_eq!(handed_on(Some("10.0.0.2"), "10.0.0.1"), SUBNET_CANDIDATES_MAX);
+    assert_eq!(handed_on(None, "127.0.0.1"), SUBNET_CANDIDATES_MAX);
+    assert_eq!(handed_on(Some("127.0.0.1"), "127.0.0.1"), 30);
+}
+
+#[test]
 fn no_more_are_handed_on_than_may_be_and_than_are_taken() {
     let bounds = Bounds { candidates_queued: 15, ..Bounds::default() };
     let mut rig = Rig::new(bounds);
@@ -168,7 +186,43 @@ fn nobody_outside_points_into_our_network() {
     assert!(!named(Some("10.0.0.2"), "127.0.0.1"));
     assert!(named(Some("10.0.0.2"), "10.0.0.1"));
     assert!(named(Some("127.0.0.1"), "127.0.0.1"));
-    assert!(named(None, "10.0.0.1"));
+    assert!(named(None, "9.9.9.9"));
+    for inside in INSIDE {
+        assert!(!named(None, inside), "{inside}");
+    }
+    for special in ["0.1.2.3", "198.18.0.1", "240.0.0.1"] {
+        assert!(!named(Some("10.0.0.2"), special), "{special}");
+    }
+}
+
+#[test]
+fn who_answers_from_inside_is_taken_only_where_we_may_be_inside_too() {
+    let answered = |own_ip, ip: &str| {
+        let mut rig = Rig::at(own_ip, Bounds::default());
+        let (record, from) = (record(1, "9.9.9.9", our_fork()), ip.parse().unwrap());
+        rig.gate.offer(&record, Some(from), Via::Discv4, rig.now);
+        rig.handed_on().len() == 1
+    };
+    for inside in INSIDE {
+        assert!(answered(None, inside), "{inside}");
+        assert!(!answered(Some("8.8.8.8"), inside), "{inside}");
+    }
+    assert!(answered(Some("10.0.0.2"), "192.168.1.1"));
+    assert!(!answered(Some("10.0.0.2"), "127.0.0.1"));
+}
+
+#[test]
+fn what_others_see_shuts_local_networks_and_opens_none() {
+    let inside: IpAddr = "10.0.0.1".parse().unwrap();
+    let mut rig = Rig::new(Bounds::default());
+    rig.gate.seen_from_outside_at(inside);
+    rig.offer(&record(1, "10.0.0.9", our_fork()));
+    assert_eq!(rig.refused(Refusal::NoAddress), 1, "strangers do not say that we are inside");
+    rig.gate.offer(&record(2, "10.0.0.9", our_fork()), Some(inside), Via::Discv4, rig.now);
+    assert_eq!(rig.handed_on().len(), 1);
+    rig.gate.seen_from_outside_at("8.8.8.8".parse().unwrap());
+    rig.gate.offer(&record(3, "10.0.0.9", our_fork()), Some(inside), Via::Discv4, rig.now);
+    assert_eq!(rig.refused(Refusal::NoAddress), 2);
 }
 
 #[test]
@@ -178,11 +232,12 @@ fn the_memory_of_whom_it_handed_on_is_bounded() {
         repeat_after: Duration::MAX,
         ..Bounds::default()
     };
-    let mut rig = Rig::new(bounds);
+    // where no neighbourhood is full
+    let mut rig = Rig::at(Some("127.0.0.1"), bounds);
     let fork = our_fork();
     for number in 1..=REMEMBERED_MAX as u32 + 10 {
         let [_, b, c, d] = number.to_be_bytes();
-        rig.offer(&record(number, &format!("10.{b}.{c}.{d}"), fork));
+        rig.offer(&record(number, &format!("127.{b}.{c}.{d}"), fork));
         rig.handed_on();
     }
     assert_eq!(rig.gate.remembered(), REMEMBERED_MAX);
