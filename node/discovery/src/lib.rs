@@ -18,6 +18,8 @@ mod counters;
 mod discovery;
 mod discv4;
 mod dns;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod gate;
 mod key;
 mod limits;

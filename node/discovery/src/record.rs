@@ -61,12 +61,7 @@ impl SignedRecord {
 
     /// The fork the node is on, where it is a node of an execution chain.
     pub(crate) fn fork_id(&self) -> Option<ForkId> {
-        let mut entry = self.enr.get_raw_rlp(ETH)?;
-        let mut list = Header::decode_bytes(&mut entry, true).ok()?;
-        // what follows is for later versions of the entry
-        let mut fork_id = Header::decode_bytes(&mut list, true).ok()?;
-        let hash = ForkHash(<[u8; 4]>::decode(&mut fork_id).ok()?);
-        Some(ForkId { hash, next: u64::decode(&mut fork_id).ok()? })
+        read_eth_entry(self.enr.get_raw_rlp(ETH)?)
     }
 
     /// Whether it is a consensus node, which speaks discv5 and not discv4.
@@ -200,6 +195,14 @@ impl LocalRecord {
 pub(crate) fn signing_key(key: &NodeKey) -> Result<CombinedKey, DiscoveryError> {
     let mut secret = key.secret_bytes();
     CombinedKey::secp256k1_from_bytes(&mut secret).map_err(|_| DiscoveryError::NodeKey)
+}
+
+pub(crate) fn read_eth_entry(mut entry: &[u8]) -> Option<ForkId> {
+    let mut list = Header::decode_bytes(&mut entry, true).ok()?;
+    // what follows is for later versions of the entry
+    let mut fork_id = Header::decode_bytes(&mut list, true).ok()?;
+    let hash = ForkHash(<[u8; 4]>::decode(&mut fork_id).ok()?);
+    Some(ForkId { hash, next: u64::decode(&mut fork_id).ok()? })
 }
 
 /// `[[hash, next]]`.

@@ -75,7 +75,7 @@ where
 }
 
 /// The scheme is compared without regard to case (RFC 9110).
-fn bearer(headers: &HeaderMap) -> Result<&str, TokenError> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, TokenError> {
     let header = headers.get(AUTHORIZATION).ok_or(TokenError::Missing)?;
     let (scheme, token) =
         header.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(TokenError::Missing)?;

@@ -32,6 +32,8 @@ mod bodies;
 mod client;
 mod errors;
 mod forkchoice;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod jwt;
 mod methods;
 mod params;

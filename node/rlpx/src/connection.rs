@@ -19,7 +19,7 @@ use tokio::{
 use crate::{
     ConnectionError, Message, MessageReader, MessageWriter, Timeouts,
     eth::{self, EthMessage, Status, StatusChain},
-    handshake::{self, Initiator, Response, Secrets},
+    handshake::{self, HandshakeError, Initiator, Response, Secrets},
     p2p::{self, FIRST_CAPABILITY_ID, Hello, P2P_VERSION},
     wire::FrameReader,
 };
@@ -120,10 +120,19 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
         hello: &Hello,
         timeouts: &Timeouts,
     ) -> Result<Self, ConnectionError> {
+        Self::accept_with(stream, |auth| Response::to(secret, auth), hello, timeouts).await
+    }
+
+    pub(crate) async fn accept_with(
+        stream: S,
+        answer: impl FnOnce(&[u8]) -> Result<Response, HandshakeError>,
+        hello: &Hello,
+        timeouts: &Timeouts,
+    ) -> Result<Self, ConnectionError> {
         let (mut reading, mut writing) = tokio::io::split(stream);
         let shaking = async {
             let auth = read_packet(&mut reading).await?;
-            let response = Response::to(secret, &auth)?;
+            let response = answer(&auth)?;
             writing.write_all(&response.ack).await?;
             Ok::<_, ConnectionError>(response)
         };

@@ -75,6 +75,7 @@ pub fn body_length(prefix: [u8; 2]) -> Result<usize, HandshakeError> {
 
 /// The side that dialled, waiting for an `ack`.
 #[derive(Debug)]
+#[cfg_attr(feature = "fuzzing", derive(Clone))]
 pub struct Initiator {
     secret: SecretKey,
     ephemeral: SecretKey,
@@ -117,7 +118,11 @@ impl Initiator {
 
     /// Ends the handshake with the `ack` packet, its size prefix included.
     pub fn finish(self, ack: &[u8]) -> Result<Secrets, HandshakeError> {
-        let mut items = open_packet(&self.secret, ack)?;
+        let items = open_packet(&self.secret, ack)?;
+        self.agree(items, ack)
+    }
+
+    pub(crate) fn agree(self, mut items: Items, ack: &[u8]) -> Result<Secrets, HandshakeError> {
         let remote_ephemeral = key::public_key(&fixed(&mut items)?)?;
         let remote_nonce = B256::from(fixed::<32>(&mut items)?);
         let shared = ecies::agree(&remote_ephemeral, &self.ephemeral);
@@ -169,8 +174,8 @@ impl Response {
 }
 
 /// What an `auth` packet says.
-struct AuthBody {
-    remote: PublicKey,
+pub(crate) struct AuthBody {
+    pub(crate) remote: PublicKey,
     remote_ephemeral: PublicKey,
     remote_nonce: B256,
 }
@@ -180,7 +185,7 @@ impl AuthBody {
         Self::read(secret, open_packet(secret, auth)?)
     }
 
-    fn read(secret: &SecretKey, mut items: Items) -> Result<Self, HandshakeError> {
+    pub(crate) fn read(secret: &SecretKey, mut items: Items) -> Result<Self, HandshakeError> {
         let signature = fixed::<65>(&mut items)?;
         let remote = key::public_key(&fixed(&mut items)?)?;
         let remote_nonce = B256::from(fixed::<32>(&mut items)?);

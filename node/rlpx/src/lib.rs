@@ -18,6 +18,8 @@ pub mod ecies;
 mod error;
 pub mod eth;
 pub mod frame;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod handshake;
 mod key;
 mod listener;

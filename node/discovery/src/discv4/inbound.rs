@@ -32,7 +32,18 @@ impl Discv4 {
         if !self.limits.admit(from.ip(), now.at) {
             return Err(DropReason::Rate);
         }
-        let Received { sender, hash, packet } = wire::decode(bytes)?;
+        self.received(now, from, wire::decode(bytes)?, effects)
+    }
+
+    /// Takes a packet whose sender is known for who it is.
+    pub(crate) fn received(
+        &mut self,
+        now: Now,
+        from: SocketAddr,
+        received: Received,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), DropReason> {
+        let Received { sender, hash, packet } = received;
         if sender == self.key.id() {
             return Err(DropReason::Address);
         }

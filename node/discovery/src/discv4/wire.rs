@@ -79,7 +79,7 @@ pub(crate) fn decode(datagram: &[u8]) -> Result<Received, DropReason> {
     Ok(Received { sender, hash: B256::from(*hash), packet })
 }
 
-fn decode_data(kind: u8, data: &mut &[u8]) -> Result<Packet, DropReason> {
+pub(crate) fn decode_data(kind: u8, data: &mut &[u8]) -> Result<Packet, DropReason> {
     let read: fn(&mut &[u8]) -> alloy_rlp::Result<Packet> = match kind {
         1 => decode_ping,
         2 => decode_pong,

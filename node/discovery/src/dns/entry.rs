@@ -72,7 +72,7 @@ impl fmt::Display for TreeLink {
 pub(crate) struct Label(String);
 
 impl Label {
-    fn parse(text: &str) -> Result<Self, EntryError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, EntryError> {
         let bytes = BASE32_NOPAD.decode(text.as_bytes()).map_err(|_| EntryError::Syntax)?;
         if !(HASH_BYTES_MIN..=B256::len_bytes()).contains(&bytes.len()) {
             return Err(EntryError::Syntax);

@@ -16,9 +16,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 pub(crate) use entry::TreeLink;
+#[cfg(feature = "fuzzing")]
+pub(crate) use entry::{Entry, Label, Root};
 pub use resolver::{ResolveError, SystemResolver, TxtResolver};
-use walk::Found;
-pub(crate) use walk::Walk;
+#[cfg(feature = "fuzzing")]
+pub(crate) use walk::Question;
+pub(crate) use walk::{Found, Walk};
 
 use crate::{Via, counters::SharedCounters, gate::Gate};
 

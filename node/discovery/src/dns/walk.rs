@@ -143,7 +143,7 @@ impl Walk {
     }
 
     /// A list goes only forwards: an older root is a replay.
-    fn take_root(&mut self, link: &TreeLink, root: Root) -> Found {
+    pub(crate) fn take_root(&mut self, link: &TreeLink, root: Root) -> Found {
         if let Some(tree) = self.trees.get_mut(link)
             && tree.seq.is_none_or(|seq| root.seq > seq)
         {
