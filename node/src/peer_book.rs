@@ -10,7 +10,11 @@ use std::{
 use eyre::{Context, Result, eyre};
 use moorline_messages::{NodeRecord, PeerBan, PeerBookReport, PeerId};
 use serde::{Deserialize, Serialize};
-use tokio::{sync::watch, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+    time::timeout,
+};
 
 use crate::{observe::Observed, whole_file::write_whole};
 
@@ -66,7 +70,7 @@ impl Written {
 }
 
 /// The book of a data directory.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct PeerBook {
     path: PathBuf,
     /// Peers that stay in the file although nobody is told of them.
@@ -94,24 +98,36 @@ impl PeerBook {
 
     /// Writes it down whenever it changes, until [`Keeping::finish`].
     pub(crate) fn keep(self, mut watched: watch::Receiver<Observed>) -> Keeping {
-        let last = watched.clone();
-        let path = self.path.clone();
-        let kept_back = self.kept_back.clone();
+        let (stop, mut stopped) = oneshot::channel();
         let mut written = watched.borrow_and_update().book.clone();
         let task = tokio::spawn(async move {
-            while watched.changed().await.is_ok() {
+            loop {
+                let changed = tokio::select! {
+                    biased;
+                    changed = watched.changed() => changed.is_ok(),
+                    _ = &mut stopped => false,
+                };
+                if !changed {
+                    return;
+                }
                 let book = watched.borrow_and_update().book.clone();
                 if book != written {
-                    self.write(&book);
-                    written = book;
+                    written = self.write(book).await;
                 }
             }
-            written
         });
-        Keeping { book: Self { path, kept_back }, last, task }
+        Keeping { stop, task }
     }
 
-    fn write(&self, book: &PeerBookReport) {
+    /// Writes it down, and gives it back. The disk may be slow: what else is to be done goes on meanwhile.
+    async fn write(&self, book: PeerBookReport) -> PeerBookReport {
+        let (file, text) = (self.clone(), book.clone());
+        // a panic there lost this one, and the next is written all the same
+        drop(tokio::task::spawn_blocking(move || file.write_now(&text)).await);
+        book
+    }
+
+    fn write_now(&self, book: &PeerBookReport) {
         let mut written = Written::of(book, now_ms());
         let told = |node: &&NodeRecord| !book.good.iter().any(|each| each.id == node.id);
         written.good.extend(self.kept_back.iter().filter(told));
@@ -134,17 +150,18 @@ impl PeerBook {
 /// A book that is being kept.
 #[derive(Debug)]
 pub(crate) struct Keeping {
-    book: PeerBook,
-    last: watch::Receiver<Observed>,
-    task: JoinHandle<PeerBookReport>,
+    /// Dropping it ends the task.
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
 }
 
 impl Keeping {
     /// Waits for what the stopped actors said last, and writes that down too.
-    pub(crate) async fn finish(mut self) {
-        if timeout(LAST_WORDS, &mut self.task).await.is_err() {
-            self.task.abort();
-            self.book.write(&self.last.borrow().book);
+    pub(crate) async fn finish(self) {
+        let Self { stop, mut task } = self;
+        if timeout(LAST_WORDS, &mut task).await.is_err() {
+            drop(stop);
+            drop(task.await);
         }
     }
 }
@@ -229,7 +246,7 @@ mod tests {
         assert!(!dir.path().join("peers.json.partial").exists());
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn what_is_said_last_is_written_even_where_somebody_still_reports() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("peers.json");

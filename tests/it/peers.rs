@@ -1,13 +1,16 @@
 //! Nodes that find one another, and what an operator is told of them.
 
-use std::{fs, net::SocketAddr};
+use std::{fs, net::SocketAddr, time::Duration};
 
 use moorline_devnet::Profile;
 use moorline_engine_api::{EngineClient, EngineClientError, JwtSecret};
 use moorline_tests::{Child, Finished, World, finish, run};
 use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
 
 use crate::MOORLINE;
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running `moorline node` on loopback, and its directory.
 struct Running {
@@ -42,6 +45,20 @@ impl Running {
 
     async fn ask(&self, method: &str, params: Value) -> Value {
         self.client().call(method, params).await.unwrap()
+    }
+
+    /// Its peers, once they are as they should be.
+    async fn peers_once(&self, expected: fn(&[Value]) -> bool) -> Vec<Value> {
+        let asking = async {
+            loop {
+                let peers = self.ask("admin_peers", json!([])).await;
+                match peers.as_array() {
+                    Some(peers) if expected(peers) => return peers.clone(),
+                    _ => sleep(Duration::from_millis(20)).await,
+                }
+            }
+        };
+        timeout(PATIENCE, asking).await.expect("the peers stay as they were")
     }
 }
 
@@ -98,13 +115,7 @@ async fn an_operator_adds_sees_and_removes_a_peer() {
     let first = Running::start(&world, "first", &["--no-discovery"]);
     let second = Running::start(&world, "second", &["--no-discovery"]);
     assert_eq!(first.ask("admin_addPeer", json!([second.said("enode")])).await, true);
-    let peers = loop {
-        let peers = first.ask("admin_peers", json!([])).await;
-        if peers.as_array().is_some_and(|peers| !peers.is_empty()) {
-            break peers;
-        }
-        tokio::task::yield_now().await;
-    };
+    let peers = first.peers_once(|peers| !peers.is_empty()).await;
     assert_eq!(peers[0]["moorline"]["origin"], "static");
     assert_eq!(peers[0]["network"]["inbound"], false);
     assert_eq!(peers[0]["enode"], second.said("enode"));
@@ -118,14 +129,7 @@ async fn an_operator_adds_sees_and_removes_a_peer() {
     assert_eq!(view["peers"][0]["moorline"]["origin"], "inbound");
 
     assert_eq!(first.ask("admin_removePeer", json!([second.said("enode")])).await, true);
-    while first
-        .ask("admin_peers", json!([]))
-        .await
-        .as_array()
-        .is_some_and(|peers| !peers.is_empty())
-    {
-        tokio::task::yield_now().await;
-    }
+    first.peers_once(<[_]>::is_empty).await;
     let dir = first.dir.clone();
     assert_eq!(first.child.terminate().code(), Some(0));
     let gone = run(MOORLINE, &["peers", "--datadir", &dir]);

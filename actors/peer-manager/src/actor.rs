@@ -103,9 +103,9 @@ impl Supervised for PeerManagerActor {
     fn restarting(&mut self, _: &mut Context<Self>) {
         self.incarnation = self.incarnation.saturating_add(1);
         // whoever lied does not come back by making us panic
-        let (book, pool) = self.core.hand_over(moorline_kit::now());
+        let (book, handover) = self.core.hand_over(moorline_kit::now());
         self.config.book = book;
-        self.core = PeerManagerCore::new(self.config.clone(), self.incarnation).knowing(pool);
+        self.core = PeerManagerCore::new(self.config.clone(), self.incarnation).going_on(handover);
         self.effects.clear();
         self.asked.clear();
         self.alarm.clear();

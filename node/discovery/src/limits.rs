@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::net::sender_of;
+use moorline_messages::address_of;
 
 /// Most senders that are counted one by one. Whoever is quiet for a moment needs no entry.
 pub(crate) const COUNTED_SENDERS_MAX: usize = 4_096;
@@ -65,7 +65,7 @@ impl PacketLimits {
 
     /// Whether a packet of this sender is looked at.
     pub(crate) fn admit(&mut self, ip: IpAddr, now: Instant) -> bool {
-        let sender = sender_of(ip);
+        let sender = address_of(ip);
         if self.senders.len() >= COUNTED_SENDERS_MAX && !self.senders.contains_key(&sender) {
             self.clear_quiet(now);
             if self.senders.len() >= COUNTED_SENDERS_MAX {

@@ -4,18 +4,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use moorline_messages::is_local;
 
-/// What one sender is taken to be when packets are counted: an IPv4 address, or a /64 of IPv6,
-/// which costs as much.
-pub(crate) fn sender_of(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(ip) => {
-            let [a, b, c, d, ..] = ip.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        ip @ IpAddr::V4(_) => ip,
-    }
-}
-
 /// Loopback.
 pub(crate) fn is_loopback(ip: IpAddr) -> bool {
     ip.to_canonical().is_loopback()

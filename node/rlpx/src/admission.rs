@@ -2,19 +2,16 @@
 //! for all (eclipse and Sybil attacks; Marcus et al. 2018, "Low-Resource Eclipse Attacks").
 
 use std::{
-    collections::{BTreeMap, VecDeque},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::IpAddr,
     time::Duration,
 };
 
+use moorline_messages::{ADDRESS_SESSIONS_MAX, SUBNET_SESSIONS_MAX, Subnet, address_of, is_local};
 use tokio::time::Instant;
 
 use crate::counters::TurnedAway;
 
-/// Most sessions that peers of one address opened.
-pub const MAX_INBOUND_PER_ADDRESS: usize = 2;
-/// Most sessions that peers of one /24 of IPv4 or one /48 of IPv6 opened.
-pub const MAX_INBOUND_PER_SUBNET: usize = 4;
 /// Most connections from one /24 or /48 in the time in which one address may connect once.
 pub const MAX_CONNECTIONS_PER_SUBNET: usize = 8;
 
@@ -22,61 +19,22 @@ pub const MAX_CONNECTIONS_PER_SUBNET: usize = 8;
 /// keeps nobody out, and the handshakes under way have their own limit.
 const MAX_REMEMBERED: usize = 4096;
 
-const V6_ADDRESS_BITS: u32 = 64;
-const V6_SUBNET_BITS: u32 = 48;
-const V4_SUBNET_BITS: u32 = 24;
-
-/// Where a connection comes from. An IPv6 address counts as its /64, all of which one host may have.
+/// Where a connection comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
     address: IpAddr,
-    subnet: IpAddr,
-    own: OwnNetwork,
-}
-
-/// Whether an address belongs to the operator's own networks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum OwnNetwork {
-    Loopback,
-    Private,
-    No,
+    subnet: Subnet,
+    is_local: bool,
 }
 
 impl Origin {
     pub(crate) fn of(ip: IpAddr) -> Self {
-        match ip.to_canonical() {
-            IpAddr::V4(ip) => {
-                let own = if ip.is_loopback() {
-                    OwnNetwork::Loopback
-                } else if ip.is_private() || ip.is_link_local() {
-                    OwnNetwork::Private
-                } else {
-                    OwnNetwork::No
-                };
-                let mask = u32::MAX.unbounded_shl(Ipv4Addr::BITS.saturating_sub(V4_SUBNET_BITS));
-                let subnet = Ipv4Addr::from_bits(ip.to_bits() & mask);
-                Self { address: ip.into(), subnet: subnet.into(), own }
-            }
-            IpAddr::V6(ip) => {
-                let own = if ip.is_loopback() {
-                    OwnNetwork::Loopback
-                } else if ip.is_unique_local() || ip.is_unicast_link_local() {
-                    OwnNetwork::Private
-                } else {
-                    OwnNetwork::No
-                };
-                let prefix = |bits| {
-                    let mask = u128::MAX.unbounded_shl(Ipv6Addr::BITS.saturating_sub(bits));
-                    Ipv6Addr::from_bits(ip.to_bits() & mask).into()
-                };
-                Self { address: prefix(V6_ADDRESS_BITS), subnet: prefix(V6_SUBNET_BITS), own }
-            }
-        }
+        Self { address: address_of(ip), subnet: Subnet::of(ip), is_local: is_local(ip) }
     }
 
     /// Whether one more session fits beside those that peers opened from there.
     pub(crate) fn fits<'a>(&self, others: impl Iterator<Item = &'a Self>) -> bool {
-        if self.own != OwnNetwork::No {
+        if self.is_local {
             return true;
         }
         let (mut of_address, mut of_subnet) = (0_usize, 0_usize);
@@ -84,19 +42,19 @@ impl Origin {
             of_address = of_address.saturating_add(usize::from(other.address == self.address));
             of_subnet = of_subnet.saturating_add(usize::from(other.subnet == self.subnet));
         }
-        of_address < MAX_INBOUND_PER_ADDRESS && of_subnet < MAX_INBOUND_PER_SUBNET
+        of_address < ADDRESS_SESSIONS_MAX && of_subnet < SUBNET_SESSIONS_MAX
     }
 }
 
-/// Keeps one address, or one subnet, from connecting all the time. Loopback may; a private subnet may,
-/// each of its addresses not.
+/// Keeps one address, or one subnet, from connecting all the time. Local ones may: a router or a container's
+/// proxy there stands for everybody behind it.
 #[derive(Debug)]
 pub(crate) struct Throttle {
     period: Option<Duration>,
     /// In the order in which they came.
     recent: VecDeque<(Instant, Origin)>,
-    addresses: BTreeMap<IpAddr, usize>,
-    subnets: BTreeMap<IpAddr, usize>,
+    addresses: BTreeSet<IpAddr>,
+    subnets: BTreeMap<Subnet, usize>,
 }
 
 impl Throttle {
@@ -104,7 +62,7 @@ impl Throttle {
         Self {
             period,
             recent: VecDeque::new(),
-            addresses: BTreeMap::new(),
+            addresses: BTreeSet::new(),
             subnets: BTreeMap::new(),
         }
     }
@@ -112,7 +70,7 @@ impl Throttle {
     /// Whether this connection may go on to a handshake. One that may not does not count.
     pub(crate) fn admit(&mut self, origin: Origin, now: Instant) -> Result<(), TurnedAway> {
         let Some(period) = self.period else { return Ok(()) };
-        if origin.own == OwnNetwork::Loopback {
+        if origin.is_local {
             return Ok(());
         }
         while let Some((came, _)) = self.recent.front() {
@@ -122,16 +80,15 @@ impl Throttle {
             }
             self.forget_oldest();
         }
-        let count = |of: &BTreeMap<IpAddr, usize>, key| of.get(key).copied().unwrap_or_default();
-        if count(&self.addresses, &origin.address) > 0 {
+        if self.addresses.contains(&origin.address) {
             return Err(TurnedAway::Address);
         }
-        let of_subnet = count(&self.subnets, &origin.subnet);
-        if origin.own == OwnNetwork::No && of_subnet >= MAX_CONNECTIONS_PER_SUBNET {
+        let of_subnet = self.subnets.get(&origin.subnet).copied().unwrap_or_default();
+        if of_subnet >= MAX_CONNECTIONS_PER_SUBNET {
             return Err(TurnedAway::Subnet);
         }
         self.recent.push_back((now, origin));
-        self.addresses.insert(origin.address, 1);
+        self.addresses.insert(origin.address);
         self.subnets.insert(origin.subnet, of_subnet.saturating_add(1));
         Ok(())
     }
@@ -151,6 +108,8 @@ impl Throttle {
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     const PERIOD: Duration = Duration::from_secs(30);
@@ -160,10 +119,10 @@ mod tests {
     }
 
     #[test]
-    fn an_address_may_connect_once_in_a_period_and_loopback_always() {
+    fn an_address_may_connect_once_in_a_period_and_a_local_one_always() {
         let mut throttle = Throttle::new(Some(PERIOD));
         let start = Instant::now();
-        for stranger in ["192.0.2.1", "10.0.0.1", "2001:db8::1"] {
+        for stranger in ["192.0.2.1", "2001:db8::1"] {
             let stranger = origin(stranger);
             assert_eq!(throttle.admit(stranger, start), Ok(()));
             let early = start + Duration::from_secs(29);
@@ -174,13 +133,14 @@ mod tests {
         assert_eq!(throttle.admit(origin("::ffff:192.0.2.1"), start), Err(TurnedAway::Address));
         assert_eq!(throttle.admit(origin("192.0.2.1"), start + PERIOD), Ok(()));
         for _ in 0..3 {
-            assert_eq!(throttle.admit(origin("127.0.0.1"), start), Ok(()));
-            assert_eq!(throttle.admit(origin("::1"), start), Ok(()));
+            for local in ["127.0.0.1", "::1", "10.0.0.1"] {
+                assert_eq!(throttle.admit(origin(local), start), Ok(()), "{local}");
+            }
         }
     }
 
     #[test]
-    fn a_subnet_may_connect_a_few_times_in_a_period_unless_it_is_the_operators_own() {
+    fn a_subnet_may_connect_a_few_times_in_a_period_unless_it_is_local() {
         let mut throttle = Throttle::new(Some(PERIOD));
         let start = Instant::now();
         let mut admitted = |subnet: &dyn Fn(usize) -> String, now| {
@@ -234,12 +194,12 @@ mod tests {
 
     #[test]
     fn an_address_and_a_subnet_have_few_sessions_and_own_networks_any_number() {
-        assert_eq!(fitting((0..9).map(|_| "192.0.2.1".to_owned())), MAX_INBOUND_PER_ADDRESS);
-        assert_eq!(fitting((0..9).map(|at| format!("192.0.2.{at}"))), MAX_INBOUND_PER_SUBNET);
+        assert_eq!(fitting((0..9).map(|_| "192.0.2.1".to_owned())), ADDRESS_SESSIONS_MAX);
+        assert_eq!(fitting((0..9).map(|at| format!("192.0.2.{at}"))), SUBNET_SESSIONS_MAX);
         assert_eq!(fitting((0..9).map(|at| format!("192.0.{at}.1"))), 9);
-        assert_eq!(fitting((0..9).map(|at| format!("2001:db8::{at}"))), MAX_INBOUND_PER_ADDRESS);
+        assert_eq!(fitting((0..9).map(|at| format!("2001:db8::{at}"))), ADDRESS_SESSIONS_MAX);
         let of_a_site = (0..9).map(|at| format!("2001:db8:0:{at}::1"));
-        assert_eq!(fitting(of_a_site), MAX_INBOUND_PER_SUBNET);
+        assert_eq!(fitting(of_a_site), SUBNET_SESSIONS_MAX);
         for own in
             ["127.0.0.1", "::1", "10.1.2.3", "172.16.0.9", "192.168.0.1", "fd00::1", "fe80::1"]
         {

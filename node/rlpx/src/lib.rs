@@ -40,7 +40,7 @@ mod timeouts;
 mod tolerance;
 mod wire;
 
-pub use admission::{MAX_CONNECTIONS_PER_SUBNET, MAX_INBOUND_PER_ADDRESS, MAX_INBOUND_PER_SUBNET};
+pub use admission::MAX_CONNECTIONS_PER_SUBNET;
 pub use connection::{Connection, LocalStatus};
 pub use counters::{HandshakeFailure, NetworkCounters, Served, ServedKind, TurnedAway};
 pub use error::ConnectionError;

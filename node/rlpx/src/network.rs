@@ -91,7 +91,7 @@ impl std::fmt::Debug for NetworkConfig {
 }
 
 impl NetworkConfig {
-    /// Usual settings: a free port on 127.0.0.1, 50 sessions of which peers may open 34, all
+    /// Usual settings: a free port on 127.0.0.1, 50 sessions of which peers may open 30, all
     /// versions of eth.
     pub fn new(
         node_key: [u8; 32],
@@ -107,7 +107,7 @@ impl NetworkConfig {
             genesis,
             fork_filter,
             terminal_total_difficulty: U256::ZERO,
-            max_inbound: 34,
+            max_inbound: 30,
             max_sessions: 50,
             max_pending_handshakes: 50,
             inbound_throttle: Some(Duration::from_secs(30)),

@@ -153,9 +153,9 @@ impl Drop for Slot {
 #[cfg(test)]
 mod tests {
     use alloy_primitives::B512;
+    use moorline_messages::{ADDRESS_SESSIONS_MAX, SUBNET_SESSIONS_MAX};
 
     use super::*;
-    use crate::{MAX_INBOUND_PER_ADDRESS, MAX_INBOUND_PER_SUBNET};
 
     fn peer(byte: u8) -> PeerId {
         PeerId(B512::repeat_byte(byte))
@@ -203,11 +203,11 @@ mod tests {
         let mut slots: Vec<Slot> = (0..9)
             .filter_map(|byte| registry.claim(peer(byte), from([192, 0, 2, 1])).ok())
             .collect();
-        assert_eq!(slots.len(), MAX_INBOUND_PER_ADDRESS);
+        assert_eq!(slots.len(), ADDRESS_SESSIONS_MAX);
         slots.extend(
             (10..99).filter_map(|byte| registry.claim(peer(byte), from([192, 0, 2, byte])).ok()),
         );
-        assert_eq!(slots.len(), MAX_INBOUND_PER_SUBNET);
+        assert_eq!(slots.len(), SUBNET_SESSIONS_MAX);
         let elsewhere = registry.claim(peer(100), from([198, 51, 100, 1])).unwrap();
         // a place comes free where it was taken
         drop(elsewhere);

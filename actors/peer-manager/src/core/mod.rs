@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use moorline_messages::{
     ActorName, Blame, Conduct, DisconnectReason, DiscoveryEvent, FetchCommand, FetchError,
     FetchItems, FetchOutcome, FetchRequest, FetchedItems, Lifecycle, PeerBookReport, PeerCommand,
-    PeerId, PeerOrigin, PeerReport, PeersReport, Priority, RequestId, SessionCommand, SessionEvent,
-    SessionId,
+    PeerCounts, PeerId, PeerOrigin, PeerReport, PeersReport, Priority, RequestId, SessionCommand,
+    SessionEvent, SessionId,
 };
 
 use ban::Bans;
@@ -89,6 +89,13 @@ pub(crate) enum Effect {
 /// A moment later. Time does not overflow for any wait that is bounded.
 fn after(at: Instant, wait: Duration) -> Instant {
     at.checked_add(wait).unwrap_or(at)
+}
+
+/// What outlives a peer manager.
+#[derive(Debug)]
+pub(crate) struct Handover {
+    pool: Pool,
+    counts: PeerCounts,
 }
 
 /// See the crate's own description.
@@ -183,14 +190,18 @@ impl PeerManagerCore {
         }
     }
 
-    /// What another peer manager goes on with: whom it knows.
-    pub(crate) fn hand_over(&mut self, now: Instant) -> (PeerBookReport, Pool) {
-        (self.book(now), std::mem::take(&mut self.pool))
+    /// What another peer manager goes on with: whom it knows, and what was counted.
+    pub(crate) fn hand_over(&mut self, now: Instant) -> (PeerBookReport, Handover) {
+        (
+            self.book(now),
+            Handover { pool: std::mem::take(&mut self.pool), counts: self.telling.counts() },
+        )
     }
 
-    /// Goes on with whom another one knew.
-    pub(crate) fn knowing(mut self, pool: Pool) -> Self {
+    /// Goes on where another one ended.
+    pub(crate) fn going_on(mut self, Handover { pool, counts }: Handover) -> Self {
         self.pool = pool;
+        self.telling = Telling::from(counts);
         self
     }
 

@@ -52,6 +52,10 @@ impl Telling {
         self.book.changed = true;
     }
 
+    pub(crate) const fn counts(&self) -> PeerCounts {
+        self.counts
+    }
+
     pub(crate) fn count(&mut self, which: impl Fn(&mut PeerCounts) -> &mut u64, more: u64) {
         let count = which(&mut self.counts);
         *count = count.saturating_add(more);
@@ -60,6 +64,12 @@ impl Telling {
     pub(crate) fn next_wakeup(&self) -> Option<Instant> {
         let wakeups = [self.peers.next_wakeup(REPORT_EVERY), self.book.next_wakeup(BOOK_EVERY)];
         wakeups.into_iter().flatten().min()
+    }
+}
+
+impl From<PeerCounts> for Telling {
+    fn from(counts: PeerCounts) -> Self {
+        Self { counts, ..Self::default() }
     }
 }
 

@@ -217,7 +217,7 @@ fn a_crash_costs_the_memory_and_the_sessions_are_learnt_again() {
 }
 
 #[test]
-fn neither_bans_nor_what_the_operator_ordered_are_lost_by_a_crash() {
+fn neither_bans_nor_counts_nor_what_the_operator_ordered_are_lost_by_a_crash() {
     paused(async {
         let mut stage = stage(Vec::new(), 100);
         assert_eq!(stage.sessions.expect_message().await, SessionCommand::Introduce);
@@ -239,6 +239,8 @@ fn neither_bans_nor_what_the_operator_ordered_are_lost_by_a_crash() {
         let refused = SessionCommand::Disconnect { session: SessionId(2), reason };
         assert_eq!(stage.sessions.expect_message().await, refused);
         assert_eq!(stage.sessions.expect_message().await, dial);
+        let report = std::iter::from_fn(|| stage.peers.try_next()).last().unwrap();
+        assert_eq!((report.counts.bans, report.counts.refused), (1, 1));
     });
 }
 

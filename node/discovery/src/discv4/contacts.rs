@@ -6,10 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use moorline_messages::{PeerId, is_local};
+use moorline_messages::{PeerId, address_of, is_local};
 
 use super::{RECORD_STALE, SETTLE, later};
-use crate::net::sender_of;
 
 /// Most nodes whose endpoint proof is remembered.
 pub(crate) const CONTACTS_MAX: usize = 4_096;
@@ -156,11 +155,11 @@ impl Contacts {
 
     /// Forgets the proof that is oldest: at the same sender where it has its share, else anywhere.
     fn make_room(&mut self, id: &PeerId, ip: IpAddr) {
-        let sender = sender_of(ip);
+        let sender = address_of(ip);
         let mut of_sender: Vec<_> = Vec::new();
         if !is_local(ip) {
             let others = self.contacts.iter().filter(|(other, _)| *other != id);
-            of_sender.extend(others.filter(|(_, contact)| sender_of(contact.addr.ip()) == sender));
+            of_sender.extend(others.filter(|(_, contact)| address_of(contact.addr.ip()) == sender));
         }
         let oldest = if of_sender.len() >= CONTACTS_PER_SENDER_MAX {
             of_sender.into_iter().min_by_key(|(_, contact)| contact.proved_at)

@@ -1,6 +1,6 @@
 //! What the `admin` methods answer: geth's shapes, and under the key `moorline` what others do not tell.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use alloy_primitives::{B256, hex, keccak256};
 use moorline_messages::{
@@ -178,7 +178,7 @@ pub struct NodeInfo {
     pub ip: String,
     /// Where it listens.
     pub ports: NodePorts,
-    /// The same as an address.
+    /// The same with the address it listens on, 127.0.0.1 standing for all.
     pub listen_addr: String,
     /// What it speaks.
     pub protocols: NodeProtocols,
@@ -241,6 +241,10 @@ pub struct NodePeers {
     pub bans: u64,
 }
 
+fn ip_of(enode: &str) -> Option<IpAddr> {
+    enode.parse::<NodeRecord>().ok().map(|record| record.addr.ip())
+}
+
 impl NodeInfo {
     pub(super) fn of(facts: NodeFacts, report: &PeersReport) -> Self {
         let PeerCounts { dials, dial_failures, refused, timeouts, bans } = report.counts;
@@ -248,9 +252,9 @@ impl NodeInfo {
         Self {
             id: name_of(&facts.record.id),
             name: facts.name,
+            ip: ip_of(&facts.enode).unwrap_or(facts.record.addr.ip()).to_string(),
             enode: facts.enode,
             enr: facts.enr,
-            ip: facts.record.addr.ip().to_string(),
             ports: NodePorts { discovery: facts.discovery_port.unwrap_or(0), listener },
             listen_addr: facts.record.addr.to_string(),
             protocols: NodeProtocols {

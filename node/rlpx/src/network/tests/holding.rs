@@ -1,12 +1,10 @@
 //! What strangers and peers cannot take from a node: places, memory, work.
 
+use moorline_messages::SUBNET_SESSIONS_MAX;
 use tokio::io::AsyncReadExt;
 
 use super::*;
-use crate::{
-    HandshakeFailure, MAX_CONNECTIONS_PER_SUBNET, MAX_INBOUND_PER_SUBNET, TurnedAway,
-    listener::Listener,
-};
+use crate::{HandshakeFailure, MAX_CONNECTIONS_PER_SUBNET, TurnedAway, listener::Listener};
 
 fn with_timeouts(chain: &MemoryChain, timeouts: Timeouts) -> NetworkConfig {
     NetworkConfig { timeouts, ..config(chain) }
@@ -146,7 +144,7 @@ async fn peers_of_one_subnet_get_few_of_the_slots_and_peers_of_others_the_rest()
     let counters = node.handle.counters();
     let mut listener = Listener::new(Arc::clone(&node.handle.shared));
     let mut peers = Vec::new();
-    for host in 0..MAX_INBOUND_PER_SUBNET {
+    for host in 0..SUBNET_SESSIONS_MAX {
         let stream = node.admit(&mut listener, [203, 0, 113, host as u8]).await;
         let mut peer = Peer::hello_on(stream, &node).await.unwrap();
         peer.status(&chain).await.unwrap();
