@@ -198,7 +198,7 @@ pub struct PeerSummary {
     pub bytes_per_s: u64,
 }
 
-/// What the peer manager counted since it was built.
+/// What the peer manager counted since the node started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerCounts {
     /// Dials ordered.

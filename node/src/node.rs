@@ -47,6 +47,9 @@ const SESSION_EVENTS_MAX: usize = 64;
 /// Of the connections that are not with named peers, how many in a hundred the peers may open.
 const INBOUND_PERCENT: usize = 60;
 
+/// Sessions that the peer manager counts no more, and that still say goodbye.
+const SESSIONS_ENDING_MAX: usize = 16;
+
 /// How long actors may take to finish what they promised.
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
 
@@ -205,7 +208,7 @@ impl Node {
             spec: &spec,
             node_key: config.node_key,
             listen: config.listen,
-            sessions_max: config.peers_max,
+            sessions_max: config.peers_max.saturating_add(SESSIONS_ENDING_MAX),
             inbound_max,
         };
         let (network, forks) =

@@ -30,6 +30,8 @@ pub struct Observed {
     pub headers_proved_at: Option<Instant>,
     /// Of the peer manager.
     pub peers: PeersReport,
+    /// When it said so. It says nothing while nothing changes.
+    pub peers_at: Option<Instant>,
     /// What it wants to know again after the node's next start.
     pub book: PeerBookReport,
     /// How far a sync has come and how fast, worked out of these a few times a second.
@@ -47,6 +49,16 @@ pub struct Observed {
 }
 
 impl Observed {
+    /// The peers as they are at this time: those that are connected have been so for longer since.
+    pub(crate) fn peers_now(&self, now: Instant) -> PeersReport {
+        let since = self.peers_at.map_or(0, |at| now.saturating_duration_since(at).as_secs());
+        let mut report = self.peers.clone();
+        for peer in &mut report.peers {
+            peer.connected_s = peer.connected_s.saturating_add(since);
+        }
+        report
+    }
+
     /// The height of the canonical tip.
     pub fn tip(&self) -> u64 {
         self.tree.as_ref().map_or(0, |tree| tree.tip.number)
@@ -228,7 +240,10 @@ fn note(seen: &mut Observed, news: News, totals: &mut Totals) {
             *count = count.saturating_add(1);
         }
         News::Tree(report) => seen.tree = Some(report),
-        News::Peers(report) => seen.peers = report,
+        News::Peers(report) => {
+            seen.peers = report;
+            seen.peers_at = Some(moorline_kit::now());
+        }
         News::Book(report) => seen.book = report,
         News::Progress(report) => {
             seen.time_headers(&report);

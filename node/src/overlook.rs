@@ -24,7 +24,7 @@ pub(crate) struct Overlook {
 
 impl Overview for Overlook {
     fn peers(&self) -> PeersReport {
-        self.watched.borrow().peers.clone()
+        self.watched.borrow().peers_now(moorline_kit::now())
     }
 
     fn node(&self) -> NodeFacts {

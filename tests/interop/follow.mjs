@@ -1,8 +1,9 @@
 // node follow.mjs SOURCE_RPC FIRST LAST EVERY_MS CLIENT=ENGINE_URL=SECRET_FILE...
 //
-// Plays the consensus client of several execution clients: names them one head after another, as SOURCE_RPC knows
-// them, each at its time whether or not the last one was taken. PAYLOADS may name geth's newpayload.json: clients
-// whose name begins with ethereumjs are told the payload before they are told the head.
+// Plays the consensus client of several execution clients: gives them one block after another, as SOURCE_RPC knows
+// them, and names each the head, at its time whether or not the last one was taken. PAYLOADS is geth's
+// newpayload.json. Every fifth block is named alone: whoever wants it has to fetch it. The last head is named until
+// all but moorline find it valid, twenty times at most.
 import { createHmac } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -29,22 +30,23 @@ async function call(url, method, params, secretFile) {
 
 const [source, first, last, everyMs, ...clients] = process.argv.slice(2)
 const driven = clients.map((text) => text.split('='))
+const FETCHED_EVERY = 5
 const payloads = new Map()
-if (process.env.PAYLOADS) {
-  for (const { method, params } of JSON.parse(readFileSync(process.env.PAYLOADS, 'utf8'))) {
-    payloads.set(Number(params[0].blockNumber), { method, params })
-  }
+for (const { method, params } of JSON.parse(readFileSync(process.env.PAYLOADS, 'utf8'))) {
+  payloads.set(Number(params[0].blockNumber), { method, params })
 }
 
 const busy = new Map()
+const valid = new Map()
 async function name([client, url, secret], number, hash) {
   if (busy.get(client)) return
   busy.set(client, true)
   try {
-    const payload = client.startsWith('ethereumjs') && payloads.get(number)
-    if (payload) await call(url, payload.method, payload.params, secret)
+    const payload = payloads.get(number)
+    if (payload && number % FETCHED_EVERY !== 3) await call(url, payload.method, payload.params, secret)
     const state = { headBlockHash: hash, safeBlockHash: hash, finalizedBlockHash: '0x'.padEnd(66, '0') }
     const { payloadStatus } = await call(url, 'engine_forkchoiceUpdatedV3', [state, null], secret)
+    if (payloadStatus.status === 'VALID') valid.set(client, number)
     console.log(client, number, payloadStatus.status)
   } catch (error) {
     console.log(client, number, error.message)
@@ -53,8 +55,15 @@ async function name([client, url, secret], number, hash) {
   }
 }
 
-for (let number = Number(first); number <= Number(last); number++) {
+async function slot(number) {
   const { hash } = await call(source, 'eth_getBlockByNumber', [`0x${number.toString(16)}`, false])
   for (const client of driven) void name(client, number, hash)
   await sleep(Number(everyMs))
 }
+
+for (let number = Number(first); number <= Number(last); number++) await slot(number)
+// a client that executes nothing never says VALID
+const executing = driven.filter(([client]) => client !== 'moorline')
+const haveIt = () => executing.every(([client]) => valid.get(client) === Number(last))
+for (let again = 0; again < 20 && !haveIt(); again++) await slot(Number(last))
+process.exit(haveIt() ? 0 : 1)

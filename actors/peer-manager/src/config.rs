@@ -36,7 +36,11 @@ impl PeerManagerConfig {
     pub(crate) fn apply(&mut self, command: PeerCommand) -> bool {
         match command {
             PeerCommand::Add { node } => {
-                self.static_peers.retain(|known| known.id != node.id);
+                if let Some(known) = self.static_peers.iter_mut().find(|known| known.id == node.id)
+                {
+                    *known = node;
+                    return true;
+                }
                 let has_room = self.static_peers.len() < STATIC_PEERS_MAX;
                 if has_room {
                     self.static_peers.push(node);
@@ -45,7 +49,8 @@ impl PeerManagerConfig {
             }
             PeerCommand::Remove { peer } => self.static_peers.retain(|known| known.id != peer),
             PeerCommand::Trust { peer } => {
-                let has_room = self.trusted_peers.len() < TRUSTED_PEERS_MAX;
+                let has_room = self.trusted_peers.contains(&peer)
+                    || self.trusted_peers.len() < TRUSTED_PEERS_MAX;
                 if has_room {
                     self.trusted_peers.insert(peer);
                 }

@@ -43,11 +43,12 @@
 //!   four with one /24 or /48, those of local networks and of peers that the operator named excepted.
 //! - Nodes that were found are dialled as long as slots are free that peers may not open themselves: ten a second
 //!   at most, sixteen at once, what served before the last start first, what failed later and later.
-//! - Where all slots are taken and others wait, a peer that was asked and gave nothing in two minutes makes room.
+//! - Where all slots for peers that we dial are taken and others wait, one of those peers that was asked and of no
+//!   use for two minutes makes room. Peers that dialled us may stay, whatever they are good for.
 //!
-//! A restart loses what was measured, who was found, and the requests at hand; not bans, good peers, and what the
-//! operator ordered. The sessions stand, and introduce themselves again; the downloader asks again; answers to
-//! what was asked before are ignored.
+//! A restart loses what was measured and the requests at hand; not bans, good peers, who was found, what was
+//! counted, and what the operator ordered. The sessions stand, and introduce themselves again; the downloader
+//! asks again; answers to what was asked before are ignored.
 
 mod actor;
 mod config;

@@ -88,6 +88,8 @@ impl From<ConnectionError> for CloseReason {
     fn from(error: ConnectionError) -> Self {
         match error {
             ConnectionError::Network(text) => Self::Network(text),
+            // bytes changed on the way, which whoever sent them does not answer for
+            ConnectionError::Frame(error @ FrameError::Mac) => Self::Network(error.to_string()),
             ConnectionError::Silent(during) => Self::Silent(during),
             ConnectionError::Remote(reason) => Self::Remote(reason),
             ConnectionError::Local(reason) => Self::Local(reason),

@@ -184,6 +184,15 @@ fn peer(byte: u8, client: &str, delay_ms: Option<u64>) -> PeerSummary {
     }
 }
 
+#[test]
+fn a_peer_that_nothing_is_said_of_is_connected_for_longer_all_the_same() {
+    let then = moorline_kit::now();
+    let mut seen = Observed { peers_at: Some(then), ..Observed::default() };
+    seen.peers.peers = vec![PeerSummary { connected_s: 5, ..peer(1, "geth", None) }];
+    let later = seen.peers_now(then + Duration::from_secs(60));
+    assert_eq!(later.peers[0].connected_s, 65);
+}
+
 fn busy() -> Observed {
     let target = TreeTarget { hash: alloy_primitives::B256::ZERO, number: Some(600) };
     let mut seen = Observed {

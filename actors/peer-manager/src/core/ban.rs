@@ -29,6 +29,11 @@ struct Ban {
     times: u32,
 }
 
+/// What a ban holds of an address, unless it is a local one.
+fn bannable(ip: IpAddr) -> Option<IpAddr> {
+    (!is_local(ip) && !ip.is_unspecified()).then(|| address_of(ip))
+}
+
 /// Who is banned, and until when.
 #[derive(Debug, Default)]
 pub(crate) struct Bans {
@@ -44,7 +49,7 @@ impl Bans {
     ) -> Self {
         let ban = |it: &PeerBan| {
             let left = Duration::from_millis(it.left_ms).min(BAN_TIME_MAX);
-            let ip = it.ip.map(address_of).filter(|ip| !is_local(*ip));
+            let ip = it.ip.and_then(bannable);
             (it.peer, Ban { ip, until: after(now, left), times: it.times })
         };
         let strangers = bans.iter().filter(|it| !is_named(it.peer));
@@ -61,7 +66,7 @@ impl Bans {
         let times = self.bans.get(&peer).map_or(0, |ban| ban.times).saturating_add(1);
         let factor = 2_u32.saturating_pow(times.saturating_sub(1));
         let time = BAN_TIME.saturating_mul(factor).min(BAN_TIME_MAX);
-        let ip = ip.map(address_of).filter(|ip| !is_local(*ip));
+        let ip = ip.and_then(bannable);
         self.insert(now, peer, Ban { ip, until: after(now, time), times });
         time
     }
@@ -77,9 +82,12 @@ impl Bans {
         let order = |id: &PeerId, ban: &Ban| (ban.ip.is_some(), ban.until, *id);
         if self.bans.len() >= BANS_MAX
             && !self.bans.contains_key(&peer)
-            && let Some(first) = self.bans.iter().min_by_key(|(id, ban)| order(id, ban))
+            && let Some((first, oldest)) = self.bans.iter().min_by_key(|(id, ban)| order(id, ban))
         {
-            let first = *first.0;
+            if oldest.ip.is_some() && ban.ip.is_none() {
+                return;
+            }
+            let first = *first;
             self.bans.remove(&first);
         }
         self.bans.insert(peer, ban);

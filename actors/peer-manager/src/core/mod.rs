@@ -34,7 +34,8 @@ pub(crate) use note::Note;
 use peers::Peers;
 #[cfg(test)]
 pub(crate) use peers::{ASIDE_REQUESTS_MAX, IN_FLIGHT_REQUESTS_MAX, UNANSWERED_REQUESTS_MAX};
-use pool::{CANDIDATES_MAX, Pool};
+use pool::CANDIDATES_MAX;
+pub(crate) use pool::Pool;
 use queue::{Place, Queue};
 #[cfg(test)]
 pub(crate) use score::Kind;
@@ -185,7 +186,8 @@ impl PeerManagerCore {
             self.pool.found(*node, PeerOrigin::Remembered, after(now, wait));
         }
         effects.push(Effect::Command(SessionCommand::Introduce));
-        if self.config.named().next().is_some() {
+        // the edge may hold to a list of before the restart
+        if self.incarnation > 0 || self.config.named().next().is_some() {
             self.favour(effects);
         }
     }

@@ -11,7 +11,8 @@ use moorline_messages::{NodeRecord, PeerId, PeerOrigin, Subnet};
 
 use super::after;
 
-/// Most nodes that are remembered; past it the one that was dead most often goes, and of these the oldest.
+/// Most nodes that are remembered; past it the one that was dead most often goes, or was full most
+/// often, and of these the oldest.
 pub(crate) const CANDIDATES_MAX: usize = 2_048;
 /// Most of them in one /24 or /48, loopback excepted: names cost nothing, addresses do.
 pub(crate) const SUBNET_CANDIDATES_MAX: usize = 32;
@@ -26,6 +27,8 @@ pub(crate) const REDIAL_FIRST: Duration = Duration::from_secs(35);
 pub(crate) const REDIAL_MAX: Duration = Duration::from_secs(3_600);
 /// A node that was dead this often in a row is forgotten; if it is alive it will be found again.
 const DEATHS_MAX: u32 = 6;
+/// One that never let us in so often in a row gives way to a new name, where there is no room for both.
+const TRIES_MAX: u32 = 4;
 /// A session that lasted this long shows that the node is fine.
 const SESSION_LASTED: Duration = Duration::from_secs(60);
 /// A dial that is not answered in this time is taken for failed, should the answer be lost.
@@ -83,13 +86,15 @@ impl Pool {
     /// before `first_at`.
     pub(crate) fn found(&mut self, node: NodeRecord, origin: PeerOrigin, first_at: Instant) {
         self.is_stale = true;
+        let ip = node.addr.ip();
+        let is_crowded = self.is_crowded(ip);
         if let Some(known) = self.nodes.get_mut(&node.id) {
-            if matches!(known.state, State::Waiting { .. }) {
+            let stays_near = Subnet::of(known.node.addr.ip()) == Subnet::of(ip);
+            if matches!(known.state, State::Waiting { .. }) && (stays_near || !is_crowded) {
                 known.node = node;
             }
             return;
         }
-        let is_crowded = self.is_crowded(node.addr.ip());
         if is_crowded || (self.nodes.len() >= CANDIDATES_MAX && !self.forget_one()) {
             return;
         }
@@ -105,22 +110,25 @@ impl Pool {
         !ip.to_canonical().is_loopback() && same.count() >= SUBNET_CANDIDATES_MAX
     }
 
-    /// Makes room, if anybody was dead: a flood of names must not wash out what nobody tried yet, nor
-    /// who was only full.
+    /// Makes room, if anybody was dead, or was full again and again: a flood of names must not wash out
+    /// what nobody tried yet, nor those who are always full keep everybody else out.
     fn forget_one(&mut self) -> bool {
         let is_waiting = |it: &&Candidate| matches!(it.state, State::Waiting { .. });
-        let dead = self.nodes.values().filter(|it| it.deaths > 0).filter(is_waiting);
-        let worst = dead.max_by_key(|it| (it.deaths, Reverse(it.arrival)));
+        let in_vain = |it: &&Candidate| it.deaths > 0 || it.failures >= TRIES_MAX;
+        let worst = self.nodes.values().filter(is_waiting).filter(in_vain);
+        let worst = worst.max_by_key(|it| (it.deaths, it.failures, Reverse(it.arrival)));
         let worst = worst.map(|it| it.node.id);
         worst.and_then(|id| self.nodes.remove(&id)).is_some()
     }
 
-    /// Another peer manager takes over: whether somebody is connected will be said again.
+    /// Another peer manager takes over: whether somebody is connected will be said again by then.
     pub(crate) fn begin_anew(&mut self, first_at: Instant) {
         for candidate in self.nodes.values_mut() {
-            if !matches!(candidate.state, State::Waiting { .. }) {
-                candidate.state = State::Waiting { until: first_at };
-            }
+            let until = match candidate.state {
+                State::Waiting { until } => until.max(first_at),
+                State::Dialling { .. } | State::Connected { .. } => first_at,
+            };
+            candidate.state = State::Waiting { until };
         }
         (self.is_stale, self.look_at) = (true, None);
     }

@@ -146,8 +146,7 @@ impl PeerManagerCore {
         let first = self.dials.failed(now, node.id, redial_wait(&reason));
         let found = self.peers.session_of(node.id).is_none();
         if found {
-            let is_dead = !matches!(reason, CloseReason::Remote(_) | CloseReason::Local(_));
-            self.pool.lost(now, node.id, redial_wait_of_found(&reason), is_dead);
+            self.pool.lost(now, node.id, redial_wait_of_found(&reason), !shows_life(&reason));
         }
         if let CloseReason::Breach(why) = &reason
             && (first.is_some() || (found && !is_named))
@@ -358,4 +357,14 @@ const fn redial_wait_of_found(reason: &CloseReason) -> Duration {
         | CloseReason::Remote(_)
         | CloseReason::Local(_) => Duration::ZERO,
     }
+}
+
+/// Whether a dial that came to nothing met a node of ours, which might let us in another time.
+const fn shows_life(reason: &CloseReason) -> bool {
+    use DisconnectReason::{AlreadyConnected, ClientQuitting, TooManyPeers};
+    matches!(
+        reason,
+        CloseReason::Remote(TooManyPeers | AlreadyConnected | ClientQuitting)
+            | CloseReason::Local(TooManyPeers | AlreadyConnected | ClientQuitting)
+    )
 }

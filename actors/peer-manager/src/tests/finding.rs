@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use moorline_messages::{DiscoveryEvent, PeerBan, PeerOrigin};
 
 use super::*;
+use crate::core::Pool;
 
 const MINUTE_MS: u64 = 60_000;
 
@@ -201,13 +202,16 @@ fn a_liar_is_banned_with_its_address_and_longer_each_time() {
 
 #[test]
 fn nobody_else_suffers_for_a_liar_on_a_local_network() {
-    let mut rig = Rig::new();
-    let liar = rig.peer_connects(ANNA);
-    rig.reports(ANNA, Conduct::BrokenLink);
-    rig.expect_disconnect(liar, DisconnectReason::ProtocolBreach);
-    rig.peer_opens(PeerInfo { addr: address(ANNA), ..info(BERT, Direction::Inbound) });
-    rig.expect_silence();
-    assert_eq!(rig.book().bans[0].ip, None);
+    for local in ["127.0.0.1:1", "[::1]:1", "192.168.1.7:1"] {
+        let addr = local.parse().unwrap();
+        let mut rig = Rig::new();
+        let liar = rig.peer_opens(PeerInfo { addr, ..info(ANNA, Direction::Inbound) });
+        rig.reports(ANNA, Conduct::BrokenLink);
+        rig.expect_disconnect(liar, DisconnectReason::ProtocolBreach);
+        rig.peer_opens(PeerInfo { addr, ..info(BERT, Direction::Inbound) });
+        rig.expect_silence();
+        assert_eq!(rig.book().bans[0].ip, None, "{local}");
+    }
 }
 
 #[test]
@@ -276,6 +280,38 @@ fn a_flood_of_names_does_not_wash_out_what_nobody_tried_yet() {
         rig.finds(NodeRecord { id, addr: SocketAddr::from(([9, b, c, 1], 30_303)) });
     }
     assert_eq!(rig.told().candidates, 2_048);
+}
+
+#[test]
+fn nodes_that_are_always_full_keep_nobody_else_out() {
+    let (mut pool, now) = (Pool::default(), moorline_kit::now());
+    let named = |number: u32| {
+        let id = PeerId(B512::from_slice(&[number.to_be_bytes(); 16].concat()));
+        let [_, _, b, c] = number.to_be_bytes();
+        NodeRecord { id, addr: SocketAddr::from(([9, b, c, 1], 30_303)) }
+    };
+    (0..2_048).for_each(|number| pool.found(named(number), PeerOrigin::Discv4, now));
+    for times in 0..4 {
+        pool.found(named(3_000 + times), PeerOrigin::Discv4, now);
+        assert_eq!(pool.get(named(3_000 + times).id), None, "full {times} times");
+        pool.lost(now, named(7).id, Duration::ZERO, false);
+    }
+    pool.found(named(4_000), PeerOrigin::Discv4, now);
+    assert!(pool.get(named(4_000).id).is_some());
+    assert_eq!(pool.get(named(7).id), None);
+}
+
+#[test]
+fn a_node_does_not_move_into_a_neighbourhood_that_had_its_share() {
+    let (mut pool, now) = (Pool::default(), moorline_kit::now());
+    (1..=32).for_each(|host| pool.found(far(1, host), PeerOrigin::Discv4, now));
+    pool.found(far(2, 1), PeerOrigin::Discv4, now);
+    let there = |host| NodeRecord { addr: far(1, host).addr, ..far(2, 1) };
+    pool.found(there(99), PeerOrigin::Discv4, now);
+    assert_eq!(pool.get(far(2, 1).id).map(|(node, _)| node), Some(far(2, 1)));
+    let moved = NodeRecord { addr: far(1, 99).addr, ..far(1, 1) };
+    pool.found(moved, PeerOrigin::Discv4, now);
+    assert_eq!(pool.get(moved.id).map(|(node, _)| node), Some(moved), "within it it may");
 }
 
 #[test]

@@ -110,11 +110,11 @@ async fn a_node_that_meets_itself_parts() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_frame_are_a_breach() {
+async fn bytes_that_are_no_frame_end_it_and_prove_nothing_of_whoever_sent_them() {
     let (mut a, mut b) = pair().await;
     let refused = carry(a.write_unframed(&[0x55; 32]), &mut b).await.unwrap_err();
     assert_eq!(refused, ConnectionError::Frame(frame::FrameError::Mac));
-    assert_eq!(refused.blame(), Blame::Peer);
+    assert_eq!(refused.blame(), Blame::Nobody);
 }
 
 #[tokio::test]

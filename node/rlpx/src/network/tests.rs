@@ -6,7 +6,7 @@ mod serving;
 
 use std::collections::BTreeMap;
 
-use moorline_messages::{FetchItems, FetchedItems, HashOrNumber, Receipts, RequestId};
+use moorline_messages::{Blame, FetchItems, FetchedItems, HashOrNumber, Receipts, RequestId};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{
@@ -109,6 +109,16 @@ async fn a_peer_of_another_network_is_refused_and_said_to_be() {
 }
 
 #[tokio::test]
+async fn what_does_not_authenticate_ends_the_session_and_is_held_against_nobody() {
+    let chain = MemoryChain::of(1);
+    let mut node = Node::start(&chain);
+    let (_, mut peer) = node.met(&chain).await;
+    peer.connection.write_unframed(&[0x5a; 64]).await.unwrap();
+    let reason = node.closed().await;
+    assert_eq!(reason.blame(), Blame::Nobody, "{reason}");
+}
+
+#[tokio::test]
 async fn breaches_close_the_session_and_name_themselves() {
     let chain = MemoryChain::of(1);
     let mut node = Node::start(&chain);
@@ -117,10 +127,6 @@ async fn breaches_close_the_session_and_name_themselves() {
     peer.say(EthMessage::Status(Peer::local_status(&chain).at(70))).await;
     node.expect_breach("second Status").await;
     assert_eq!(peer.hear().await, Message::Disconnect(DisconnectReason::ProtocolBreach));
-
-    let (_, mut peer) = node.met(&chain).await;
-    peer.connection.write_unframed(&[0x5a; 64]).await.unwrap();
-    node.expect_breach("authenticate").await;
 
     let (_, mut peer) = node.met(&chain).await;
     let bomb = [0x14, 0xff, 0xff, 0xff, 0xff, 0x0f, 0x00];

@@ -143,7 +143,7 @@ async fn what_came_in_part_is_forgotten_when_a_session_ends_in_any_way() {
     assert!(matches!(node.closed().await, CloseReason::Network(_)));
 
     let (_, mut peer, _other) = begun_and_unheard(&mut node, &chain).await;
-    peer.connection.write_unframed(&[0x5a; 64]).await.unwrap();
+    peer.connection.write_raw(0x30, &[0xc0]).await.unwrap();
     until(|| unfinished.bytes() == 0).await;
     node.opened().await;
     assert!(matches!(node.closed().await, CloseReason::Breach(_)));
