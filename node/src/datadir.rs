@@ -119,7 +119,7 @@ impl DataDir {
             let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
             fs::write(self.0.join(name), lines).wrap_err("cannot write to the data directory")
         };
-        write("enode", &[started.enode.to_string()])?;
+        write("enode", &[started.enode_url()])?;
         if let Some((_, enr)) = &started.discovery {
             write("enr", std::slice::from_ref(enr))?;
         }

@@ -164,6 +164,18 @@ pub struct Started {
     pub metrics: Option<SocketAddr>,
 }
 
+impl Started {
+    /// The `enode://` address, with the port of discovery where that is another, as geth writes it.
+    pub fn enode_url(&self) -> String {
+        match &self.discovery {
+            Some((udp, _)) if udp.port() != self.enode.addr.port() => {
+                format!("{}?discport={}", self.enode, udp.port())
+            }
+            _ => self.enode.to_string(),
+        }
+    }
+}
+
 /// A running node.
 #[derive(Debug)]
 pub struct Node {

@@ -122,7 +122,11 @@ async fn an_operator_adds_sees_and_removes_a_peer() {
 
     let shown = run(MOORLINE, &["peers", "--datadir", &first.dir]);
     assert_eq!(shown.code(), Some(0), "{}", shown.stderr);
-    assert!(shown.stdout.starts_with("1 of 50 peers, 0 in (of 30), 1 out"), "{}", shown.stdout);
+    assert!(
+        shown.stdout.starts_with("0 of 50 peers, 0 in (of 30), 0 out, 1 named"),
+        "{}",
+        shown.stdout
+    );
     assert!(shown.stdout.contains("moorline/v") && shown.stdout.contains("static"));
     let shown = run(MOORLINE, &["peers", "--datadir", &second.dir, "--json"]);
     let view: Value = serde_json::from_str(&shown.stdout).unwrap();

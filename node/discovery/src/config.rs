@@ -206,6 +206,7 @@ impl FromStr for Bootnode {
         let text = text.trim();
         if text.starts_with("enr:") {
             let record = SignedRecord::from_text(text).ok_or(BootnodeError::Record)?;
+            record.udp_addr().ok_or(BootnodeError::Nowhere)?;
             return Ok(Self(Known::Record(Box::new(record))));
         }
         let node: NodeRecord = text.parse().map_err(|_| BootnodeError::Enode)?;
@@ -230,6 +231,11 @@ pub enum BootnodeError {
     /// The record does not decode, or its signature is wrong.
     #[error("this record is not valid or not signed by its node")]
     Record,
+    /// The record names no address, as that of a node which does not know its own.
+    #[error(
+        "this record names no address to ask at: its node needs --external-ip, or name its enode"
+    )]
+    Nowhere,
 }
 
 /// Whether a text is `enrtree://<key>@<domain>`.

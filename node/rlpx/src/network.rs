@@ -163,7 +163,7 @@ impl Network {
         let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
         let shared = Arc::new(Shared {
             hello: Hello::new(&config.client_id, &versions, addr.port(), id),
-            registry: Arc::new(Registry::new(config.max_inbound, config.max_sessions)),
+            registry: Arc::new(Registry::new(id, config.max_inbound, config.max_sessions)),
             config,
             chain: Arc::clone(&chain),
             events,
@@ -321,6 +321,7 @@ impl Shared {
             let ours = local.at(connection.version());
             let status = by(deadline, connection.exchange_status(&ours)).await?;
             self.judge(&status)?;
+            slot.settle().map_err(ConnectionError::Local)?;
             Ok((slot, status))
         };
         let (slot, status) = match met.await {

@@ -24,6 +24,7 @@ pub(crate) struct SessionLink {
 
 #[derive(Debug)]
 pub(crate) struct Registry {
+    own: PeerId,
     max_inbound: usize,
     max_sessions: usize,
     entries: Mutex<Entries>,
@@ -34,22 +35,33 @@ struct Entries {
     dialling: BTreeSet<PeerId>,
     /// Let in beyond all bounds, and counted towards none.
     favoured: BTreeSet<PeerId>,
-    /// With where they came from, where they came by themselves.
-    peers: BTreeMap<PeerId, Option<Origin>>,
+    peers: BTreeMap<PeerId, Place>,
+    places: u64,
     sessions: BTreeMap<SessionId, SessionLink>,
+}
+
+/// What one peer takes up.
+#[derive(Debug)]
+struct Place {
+    /// Where it came from, where it came by itself.
+    origin: Option<Origin>,
+    /// Whose place it is: a connection that gives way to another has none any more.
+    number: u64,
+    /// Whether both sides have agreed on this connection.
+    is_settled: bool,
 }
 
 impl Entries {
     /// Those who count: where they came from, where they came by themselves.
     fn strangers(&self) -> impl Iterator<Item = Option<&Origin>> {
         let strangers = self.peers.iter().filter(|(peer, _)| !self.favoured.contains(*peer));
-        strangers.map(|(_, origin)| origin.as_ref())
+        strangers.map(|(_, place)| place.origin.as_ref())
     }
 }
 
 impl Registry {
-    pub(crate) fn new(max_inbound: usize, max_sessions: usize) -> Self {
-        Self { max_inbound, max_sessions, entries: Mutex::default() }
+    pub(crate) fn new(own: PeerId, max_inbound: usize, max_sessions: usize) -> Self {
+        Self { own, max_inbound, max_sessions, entries: Mutex::default() }
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
@@ -72,14 +84,22 @@ impl Registry {
         Ok(Dial { registry: Arc::clone(self), peer })
     }
 
-    /// Takes one of the free slots for a peer that said hello; `origin` where it connected to us.
+    /// Takes one of the free slots for a peer that said hello; `origin` where it connected to us. Two
+    /// that dial each other at a time both keep the connection that the lower id opened: each keeping
+    /// its own, they would be left with none.
     pub(crate) fn claim(
         self: &Arc<Self>,
         peer: PeerId,
         origin: Option<Origin>,
     ) -> Result<Slot, DisconnectReason> {
         let mut entries = self.entries();
-        if entries.peers.contains_key(&peer) {
+        let ours_counts = self.own < peer;
+        let gives_way = |place: &Place| {
+            origin.is_some() && place.origin.is_none() && !place.is_settled && !ours_counts
+        };
+        if (origin.is_some() && ours_counts && entries.dialling.contains(&peer))
+            || entries.peers.get(&peer).is_some_and(|place| !gives_way(place))
+        {
             return Err(DisconnectReason::AlreadyConnected);
         }
         let inbound = || entries.strangers().flatten();
@@ -92,8 +112,10 @@ impl Registry {
         if !entries.favoured.contains(&peer) && !fits() {
             return Err(DisconnectReason::TooManyPeers);
         }
-        entries.peers.insert(peer, origin);
-        Ok(Slot { registry: Arc::clone(self), peer, session: None })
+        entries.places = entries.places.saturating_add(1);
+        let number = entries.places;
+        entries.peers.insert(peer, Place { origin, number, is_settled: false });
+        Ok(Slot { registry: Arc::clone(self), peer, number, session: None })
     }
 
     /// Lets these in beyond all bounds from now on, and nobody else.
@@ -129,10 +151,19 @@ impl Drop for Dial {
 pub(crate) struct Slot {
     registry: Arc<Registry>,
     peer: PeerId,
+    number: u64,
     session: Option<SessionId>,
 }
 
 impl Slot {
+    /// Both sides have said who they are: from now on this is the connection, unless it gave way.
+    pub(crate) fn settle(&self) -> Result<(), DisconnectReason> {
+        let mut entries = self.registry.entries();
+        let place = entries.peers.get_mut(&self.peer).filter(|it| it.number == self.number);
+        place.ok_or(DisconnectReason::AlreadyConnected)?.is_settled = true;
+        Ok(())
+    }
+
     /// Makes the session reachable.
     pub(crate) fn attach(&mut self, session: SessionId, link: SessionLink) {
         self.registry.entries().sessions.insert(session, link);
@@ -143,7 +174,9 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut entries = self.registry.entries();
-        entries.peers.remove(&self.peer);
+        if entries.peers.get(&self.peer).is_some_and(|place| place.number == self.number) {
+            entries.peers.remove(&self.peer);
+        }
         if let Some(session) = self.session {
             entries.sessions.remove(&session);
         }
@@ -170,7 +203,7 @@ mod tests {
 
     #[test]
     fn slots_run_out_and_come_back() {
-        let registry = Arc::new(Registry::new(1, 2));
+        let registry = Arc::new(Registry::new(peer(0), 1, 2));
         let inbound = registry.claim(peer(1), from(HERE)).unwrap();
         let refused = |byte, origin| registry.claim(peer(byte), origin).unwrap_err();
         assert_eq!(refused(2, from(HERE)), DisconnectReason::TooManyPeers);
@@ -183,7 +216,7 @@ mod tests {
 
     #[test]
     fn whom_the_operator_named_is_let_in_and_takes_nobodys_slot() {
-        let registry = Arc::new(Registry::new(1, 1));
+        let registry = Arc::new(Registry::new(peer(0), 1, 1));
         let _stranger = registry.claim(peer(1), from(HERE)).unwrap();
         assert!(registry.claim(peer(2), from(HERE)).is_err());
         assert!(registry.begin_dial(peer(2)).is_err());
@@ -195,8 +228,34 @@ mod tests {
     }
 
     #[test]
+    fn of_two_that_dial_each_other_both_keep_what_the_lower_one_dialled() {
+        let refused = Some(DisconnectReason::AlreadyConnected);
+        for our_dial_is_first in [true, false] {
+            let lower = Arc::new(Registry::new(peer(1), 9, 9));
+            let _dial = lower.begin_dial(peer(2)).unwrap();
+            let ours = our_dial_is_first.then(|| lower.claim(peer(2), None).unwrap());
+            assert_eq!(lower.claim(peer(2), from(HERE)).err(), refused);
+            let ours = ours.unwrap_or_else(|| lower.claim(peer(2), None).unwrap());
+            ours.settle().unwrap();
+
+            let higher = Arc::new(Registry::new(peer(2), 9, 9));
+            let _dial = higher.begin_dial(peer(1)).unwrap();
+            let ours = our_dial_is_first.then(|| higher.claim(peer(1), None).unwrap());
+            let theirs = higher.claim(peer(1), from(HERE)).unwrap();
+            match ours {
+                Some(ours) => assert_eq!(ours.settle().err(), refused),
+                None => assert_eq!(higher.claim(peer(1), None).err(), refused),
+            }
+            theirs.settle().unwrap();
+            assert_eq!(higher.claim(peer(1), from(HERE)).err(), refused, "it is settled");
+            drop(theirs);
+            higher.claim(peer(1), from(HERE)).unwrap();
+        }
+    }
+
+    #[test]
     fn one_address_or_subnet_cannot_take_all_slots() {
-        let registry = Arc::new(Registry::new(34, 50));
+        let registry = Arc::new(Registry::new(peer(0), 34, 50));
         // those we dialled do not count: we chose them
         let _dialled: Vec<Slot> =
             (200..220).map(|byte| registry.claim(peer(byte), None).unwrap()).collect();
@@ -218,7 +277,7 @@ mod tests {
 
     #[test]
     fn nobody_is_dialled_twice_at_once() {
-        let registry = Arc::new(Registry::new(9, 99));
+        let registry = Arc::new(Registry::new(peer(0), 9, 99));
         let dial = registry.begin_dial(peer(1)).unwrap();
         assert!(registry.begin_dial(peer(1)).is_err());
         drop(dial);

@@ -97,7 +97,7 @@ fn jwt_secret(path: &Path, named: bool) -> Result<JwtSecret> {
 
 fn say_where(started: &Started, chain: &str, datadir: &Path) {
     tracing::info!(chain, datadir = %datadir.display(), "moorline is up");
-    tracing::info!("peers reach it at {}", started.enode);
+    tracing::info!("peers reach it at {}", started.enode_url());
     if let Some((addr, enr)) = &started.discovery {
         tracing::info!("peers are looked for on UDP {addr} as {enr}");
     }

@@ -106,7 +106,7 @@ impl Source {
                 eyre!("the node at {addr} has another secret: name the file with --jwt")
             }
             EngineClientError::Rpc { code: -32601, .. } => {
-                eyre!("what answers at {addr} is not moorline: it does not know {method}")
+                eyre!("what answers at {addr} does not know {method}: name the address of a moorline's --authrpc.port")
             }
             other => other.into(),
         })?;

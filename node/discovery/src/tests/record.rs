@@ -109,3 +109,12 @@ fn what_is_no_bootnode_is_refused() {
     }
     assert!(EXAMPLE.parse::<Bootnode>().unwrap().record().is_some());
 }
+
+#[test]
+fn a_record_without_an_address_is_no_bootnode() {
+    let record =
+        |ip| LocalRecord::new(key(1), ip, 30_303, 30_304, FORK, 7).map(|record| record.text());
+    let read = |ip| record(ip).unwrap().parse::<Bootnode>();
+    assert_eq!(read(None).err(), Some(BootnodeError::Nowhere));
+    assert!(read(Some([127, 0, 0, 1].into())).is_ok());
+}

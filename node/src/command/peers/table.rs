@@ -92,14 +92,19 @@ pub(super) fn draw(view: &View, size: Size) -> String {
 }
 
 fn heading(view: &View) -> Vec<String> {
-    let inbound = view.peers.iter().filter(|peer| peer.network.inbound).count();
-    let outbound = view.peers.len().saturating_sub(inbound);
+    // those that the operator named are beyond the bounds
+    let is_named = |peer: &&AdminPeer| peer.network.is_static || peer.network.trusted;
+    let named = view.peers.iter().filter(is_named).count();
+    let others = || view.peers.iter().filter(|peer| !is_named(peer));
+    let inbound = others().filter(|peer| peer.network.inbound).count();
+    let outbound = others().count().saturating_sub(inbound);
     let NodePeers { peers_max, inbound_max, dialling, candidates, banned, queued, .. } =
         view.node.moorline;
     vec![
-        format!("{} of {peers_max} peers", view.peers.len()),
+        format!("{} of {peers_max} peers", others().count()),
         format!("{inbound} in (of {inbound_max})"),
         format!("{outbound} out"),
+        format!("{named} named"),
         format!("{dialling} dialling"),
         format!("{candidates} candidates"),
         format!("{banned} banned"),
@@ -297,7 +302,7 @@ mod tests {
         let text = draw(&view, Size { columns: 80, rows: 24 });
         let ids: Vec<_> = text.lines().skip(3).map(|line| &line[..2]).collect();
         assert_eq!(ids, ["03", "02", "01"], "{text}");
-        assert!(text.starts_with("3 of 50 peers, 1 in (of 30), 2 out, 3 dialling, 128 candidates"));
+        assert!(text.starts_with("3 of 50 peers, 1 in (of 30), 2 out, 0 named, 3 dialling"));
     }
 
     #[test]
