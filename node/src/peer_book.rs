@@ -112,19 +112,19 @@ impl PeerBook {
                 }
                 let book = watched.borrow_and_update().book.clone();
                 if book != written {
-                    written = self.write(book).await;
+                    self.write(book.clone()).await;
+                    written = book;
                 }
             }
         });
         Keeping { stop, task }
     }
 
-    /// Writes it down, and gives it back. The disk may be slow: what else is to be done goes on meanwhile.
-    async fn write(&self, book: PeerBookReport) -> PeerBookReport {
-        let (file, text) = (self.clone(), book.clone());
+    /// Writes it down. The disk may be slow: what else is to be done goes on meanwhile.
+    async fn write(&self, book: PeerBookReport) {
+        let file = self.clone();
         // a panic there lost this one, and the next is written all the same
-        drop(tokio::task::spawn_blocking(move || file.write_now(&text)).await);
-        book
+        drop(tokio::task::spawn_blocking(move || file.write_now(&book)).await);
     }
 
     fn write_now(&self, book: &PeerBookReport) {

@@ -5,8 +5,8 @@
 #
 # One geth has the whole chain, and Moorline follows it, given a new block every twelve seconds. An empty geth and
 # an empty ethereumjs know nobody but Moorline and are given the same blocks: what came before the first of them
-# they have to fetch from it, and geth every fifth one, too. STAY_S (600) is how long this goes on. DATA_DIR and MOORLINE as in run.sh. Needs Go, Node and npm; installs the peers
-# under .peers/.
+# they have to fetch from it, and geth every fifth one, too. STAY_S (600) is how long this goes on. DATA_DIR and
+# MOORLINE as in run.sh. Needs Go, Node and npm; installs the peers under .peers/.
 set -uo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
